@@ -1,0 +1,502 @@
+//! Decisions: everything that a run may do in more than one way, asked by name.
+//!
+//! A [`Question`] is declared once, as a constant; a run asks it through [`Decisions::ask`].
+//! Three sources answer, and nothing else in the program knows which: a *plan* that names the
+//! decision, a *seed*, or *nothing*, which gives the default: always the simplest thing.
+//!
+//! The invariant owned here: an answer is a stateless function of (run key, name). A question
+//! that is added, asked earlier or asked twice moves no other answer.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::name::{FNV_START, Name, fnv};
+
+/// The number that all answers of a run are drawn from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Seed(pub u64);
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Seed {
+    type Err = std::num::ParseIntError;
+
+    /// Reads `17` or `0x11`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        }
+        .map(Seed)
+    }
+}
+
+impl Serialize for Seed {
+    /// A string: 64-bit numbers do not survive every JSON reader.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One share of a [`Draw`]: out of all weights, `weight` times a value of `low..=high`.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// How often, relative to the sum of all weights.
+    pub weight: u32,
+    /// The smallest value of this share.
+    pub low: u64,
+    /// The greatest value of this share.
+    pub high: u64,
+}
+
+/// A short way to write a [`Share`].
+pub const fn share(weight: u32, low: u64, high: u64) -> Share {
+    Share { weight, low, high }
+}
+
+/// How a seed answers: a weighted choice of ranges, each drawn evenly. Empty: the default.
+pub type Draw = &'static [Share];
+
+/// What the answers to a question are.
+#[derive(Clone, Copy, Debug)]
+enum Answers {
+    /// Whole numbers of `low..=high`.
+    Count { low: u64, high: u64, default: u64 },
+    /// One of these words; the first is the default.
+    Word(&'static [&'static str]),
+}
+
+/// A named question that a run may ask, with its possible answers and how a seed draws them.
+///
+/// The name is a pattern of segments, where `*` stands for a number or a name that the asking
+/// place fills in: `op.*.what`, `task.*.priority`.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    pattern: &'static str,
+    id: u64,
+    answers: Answers,
+    draw: Draw,
+    about: &'static str,
+}
+
+impl Question {
+    /// A question for a whole number of `low..=high`, which must hold the default.
+    pub const fn count(
+        pattern: &'static str,
+        (low, high): (u64, u64),
+        default: u64,
+        draw: Draw,
+    ) -> Self {
+        assert!(low <= default && default <= high);
+        Self {
+            pattern,
+            id: fnv(FNV_START, pattern.as_bytes()),
+            answers: Answers::Count { low, high, default },
+            draw,
+            about: "",
+        }
+    }
+
+    /// A question for one of `words`, the first of which is the default. Weights in `draw` are
+    /// over the words' places.
+    pub const fn word(pattern: &'static str, words: &'static [&'static str], draw: Draw) -> Self {
+        assert!(!words.is_empty());
+        Self {
+            pattern,
+            id: fnv(FNV_START, pattern.as_bytes()),
+            answers: Answers::Word(words),
+            draw,
+            about: "",
+        }
+    }
+
+    /// Adds the one line that `list` and the error messages show.
+    pub const fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// The name with `*` where a number or name belongs.
+    pub const fn pattern(&self) -> &'static str {
+        self.pattern
+    }
+
+    /// What the question decides, in one line; may be empty.
+    pub const fn description(&self) -> &'static str {
+        self.about
+    }
+
+    /// The possible answers in words, for people: `0..=64` or `nothing|call`.
+    pub fn possible(&self) -> String {
+        match self.answers {
+            Answers::Count { low, high, .. } => format!("{low}..={high}"),
+            Answers::Word(words) => words.join("|"),
+        }
+    }
+
+    /// The default answer, printed.
+    pub fn default_value(&self) -> Value {
+        self.value(self.default())
+    }
+
+    fn default(&self) -> u64 {
+        match self.answers {
+            Answers::Count { default, .. } => default,
+            Answers::Word(_) => 0,
+        }
+    }
+
+    fn value(&self, answer: u64) -> Value {
+        match self.answers {
+            Answers::Count { .. } => Value::Count(answer),
+            Answers::Word(words) => Value::Word(words[answer as usize].to_owned()),
+        }
+    }
+
+    fn clamp(&self, answer: u64) -> u64 {
+        match self.answers {
+            Answers::Count { low, high, .. } => answer.clamp(low, high),
+            Answers::Word(words) => answer.min(words.len() as u64 - 1),
+        }
+    }
+
+    /// Whether `path` (segments, in order) is a name of this question.
+    pub(crate) fn matches(&self, path: &[String]) -> bool {
+        let mut segments = self.pattern.split('.');
+        let fits = path
+            .iter()
+            .all(|given| segments.next().is_some_and(|s| s == "*" || s == given));
+        fits && segments.next().is_none()
+    }
+
+    /// The identity of the decision that `path`, which must match, names.
+    pub(crate) fn id_of_path(&self, path: &[String]) -> u64 {
+        let mut id = self.id;
+        for (segment, given) in self.pattern.split('.').zip(path) {
+            if segment == "*" {
+                id = mix(id, part_of_text(given));
+            }
+        }
+        id
+    }
+
+    /// Reads a value of this question: a number is clamped, anything of another type refused.
+    pub(crate) fn read(&self, value: &Value) -> Result<Value, String> {
+        match (self.answers, value) {
+            (Answers::Count { .. }, Value::Count(count)) => Ok(self.value(self.clamp(*count))),
+            (Answers::Word(words), Value::Word(word)) if words.contains(&word.as_str()) => {
+                Ok(value.clone())
+            }
+            (Answers::Count { .. }, Value::Word(_)) => {
+                Err(format!("takes a whole number, {}", self.possible()))
+            }
+            (Answers::Word(_), _) => Err(format!("takes one of the words {}", self.possible())),
+        }
+    }
+
+    fn number(&self, value: &Value) -> u64 {
+        match (self.answers, value) {
+            (Answers::Word(words), Value::Word(word)) => {
+                words.iter().position(|w| w == word).unwrap_or(0) as u64
+            }
+            (_, Value::Count(count)) => *count,
+            (Answers::Count { default, .. }, Value::Word(_)) => default,
+        }
+    }
+}
+
+/// What takes the place of a `*` in a question's pattern.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// A number: the third operation.
+    Number(u32),
+    /// A word: the pipe `c2s`.
+    Word(&'static str),
+    /// The name of a task or object.
+    Name(Name),
+}
+
+impl Part {
+    const fn id(&self) -> u64 {
+        match self {
+            Part::Number(number) => *number as u64,
+            Part::Word(word) => fnv(FNV_START, word.as_bytes()),
+            Part::Name(name) => name.id(),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Number(number) => fmt::Display::fmt(number, f),
+            Part::Word(word) => f.write_str(word),
+            Part::Name(name) => fmt::Display::fmt(name, f),
+        }
+    }
+}
+
+impl From<u32> for Part {
+    fn from(number: u32) -> Self {
+        Part::Number(number)
+    }
+}
+
+impl From<&'static str> for Part {
+    fn from(word: &'static str) -> Self {
+        Part::Word(word)
+    }
+}
+
+impl From<Name> for Part {
+    fn from(name: Name) -> Self {
+        Part::Name(name)
+    }
+}
+
+/// The same number for a segment read from a file as [`Part::id`] gives where it is asked.
+fn part_of_text(text: &str) -> u64 {
+    match text.parse::<u32>() {
+        Ok(number) => number.into(),
+        Err(_) => fnv(FNV_START, text.as_bytes()),
+    }
+}
+
+/// An answer as it stands in a plan file: a whole number, or a word.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// A whole number.
+    Count(u64),
+    /// One of the question's words.
+    Word(String),
+}
+
+impl Value {
+    /// Reads what follows `=` in `--set key=value`: digits are a number, all else is a word.
+    pub fn from_text(text: &str) -> Self {
+        match text.parse() {
+            Ok(count) => Value::Count(count),
+            Err(_) => Value::Word(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Count(count) => fmt::Display::fmt(count, f),
+            Value::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+/// Called with each answer that is not the default, as it is given: `(path, value)`.
+pub(crate) type Recorder = Box<dyn FnMut(&str, &Value)>;
+
+/// The one place that answers questions, for one run.
+pub(crate) struct Decisions {
+    /// Answers that a plan or `--set` names, by the decision's identity.
+    given: BTreeMap<u64, Value>,
+    /// The seed's key, if a seed answers what is not given.
+    key: Option<[u64; 2]>,
+    recorder: Option<Recorder>,
+    recorded: BTreeSet<u64>,
+}
+
+impl Decisions {
+    /// Answers from `given` first, then from `seed`, then by default.
+    pub(crate) fn new(
+        given: BTreeMap<u64, Value>,
+        seed: Option<Seed>,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let key = seed.map(|seed| {
+            let mut stream = ChaCha8Rng::seed_from_u64(seed.0);
+            [stream.next_u64(), stream.next_u64()]
+        });
+        Self {
+            given,
+            key,
+            recorder,
+            recorded: BTreeSet::new(),
+        }
+    }
+
+    /// Answers `question`; `parts` fill its pattern's stars, `draw` overrides its own.
+    ///
+    /// Returns the number, or the place of the word in the question's list.
+    pub fn ask(&mut self, question: &'static Question, parts: &[Part], draw: Option<Draw>) -> u64 {
+        let id = parts
+            .iter()
+            .fold(question.id, |id, part| mix(id, part.id()));
+        let answer = match (self.given.get(&id), self.key) {
+            (Some(value), _) => question.number(value),
+            (None, Some(key)) => {
+                let draw = draw.unwrap_or(question.draw);
+                drawn(draw, key, id).unwrap_or_else(|| question.default())
+            }
+            (None, None) => question.default(),
+        };
+        let answer = question.clamp(answer);
+        if answer != question.default() {
+            self.record(id, question, parts, answer);
+        }
+        answer
+    }
+
+    /// A number below `bound` that shapes what is drawn and is no part of a plan.
+    ///
+    /// Without a seed it is 0: a plan needs no profile, because its answers are given.
+    pub fn profile(&self, name: &'static str, bound: u64) -> u64 {
+        match self.key {
+            Some(key) => {
+                let [value, _] = random(key, fnv(FNV_START, name.as_bytes()));
+                below(value, bound)
+            }
+            None => 0,
+        }
+    }
+
+    fn record(&mut self, id: u64, question: &'static Question, parts: &[Part], answer: u64) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        if self.recorded.insert(id) {
+            recorder(&path(question, parts), &question.value(answer));
+        }
+    }
+}
+
+/// The printed path of a decision, segments quoted where TOML wants it: `op.3.what`.
+fn path(question: &Question, parts: &[Part]) -> String {
+    let mut parts = parts.iter();
+    let mut path = String::new();
+    for segment in question.pattern.split('.') {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        match segment {
+            "*" => {
+                let part = parts.next().expect("one part for each star of the pattern");
+                path.push_str(&quoted(&part.to_string()));
+            }
+            _ => path.push_str(segment),
+        }
+    }
+    assert!(
+        parts.next().is_none(),
+        "{}: too many parts",
+        question.pattern
+    );
+    path
+}
+
+/// A segment as TOML reads it back: bare where it may be, in quotes elsewhere.
+pub(crate) fn quoted(segment: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !segment.is_empty() && segment.chars().all(bare) {
+        segment.to_owned()
+    } else {
+        format!("{segment:?}")
+    }
+}
+
+fn drawn(draw: Draw, key: [u64; 2], id: u64) -> Option<u64> {
+    let total: u64 = draw.iter().map(|share| u64::from(share.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let [which, value] = random(key, id);
+    let mut rest = below(which, total);
+    for share in draw {
+        if rest < u64::from(share.weight) {
+            return Some(share.low + below(value, share.high - share.low + 1));
+        }
+        rest -= u64::from(share.weight);
+    }
+    unreachable!("the rest is below the sum of the weights")
+}
+
+/// Two numbers that depend on the run's key and the decision alone.
+fn random([first, second]: [u64; 2], id: u64) -> [u64; 2] {
+    let one = mix(first ^ id, second);
+    [one, mix(one, first)]
+}
+
+/// Scales `value` to `0..bound` by the high half of a product: no modulo bias to speak of.
+fn below(value: u64, bound: u64) -> u64 {
+    ((u128::from(value) * u128::from(bound)) >> 64) as u64
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over two words.
+const fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a
+        .wrapping_add(b.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static WHAT: Question = Question::word("op.*.what", &["nothing", "call"], &[share(1, 0, 1)]);
+    static BYTES: Question = Question::count("pipe.*.bytes", (0, 64), 0, &[share(1, 1, 64)]);
+
+    fn from_seed(seed: u64) -> Decisions {
+        Decisions::new(BTreeMap::new(), Some(Seed(seed)), None)
+    }
+
+    #[test]
+    fn an_answer_does_not_depend_on_what_was_asked_before() {
+        let mut alone = from_seed(7);
+        let mut after = from_seed(7);
+        for index in 0..100 {
+            after.ask(&WHAT, &[Part::Number(index)], None);
+        }
+        for pipe in ["c2s", "s2c"] {
+            assert_eq!(
+                alone.ask(&BYTES, &[pipe.into()], None),
+                after.ask(&BYTES, &[pipe.into()], None)
+            );
+        }
+    }
+
+    #[test]
+    fn every_answer_is_drawn_under_some_seed_and_none_outside_the_range() {
+        let mut seen = [false; 65];
+        for seed in 0..2000 {
+            let answer = from_seed(seed).ask(&BYTES, &["c2s".into()], None);
+            seen[answer as usize] = true;
+        }
+        assert!(!seen[0] && seen[1..].iter().all(|seen| *seen));
+    }
+
+    #[test]
+    fn without_a_source_the_default_answers() {
+        let mut nothing = Decisions::new(BTreeMap::new(), None, None);
+        assert_eq!(nothing.ask(&BYTES, &["c2s".into()], None), 0);
+        assert_eq!(nothing.profile("length", 10), 0);
+    }
+
+    #[test]
+    fn what_is_read_from_a_path_is_what_the_run_asks() {
+        let path: Vec<String> = ["op", "12", "what"].map(String::from).into();
+        assert!(WHAT.matches(&path));
+        let given = BTreeMap::from([(WHAT.id_of_path(&path), Value::Word("call".into()))]);
+        let mut decisions = Decisions::new(given, None, None);
+        assert_eq!(decisions.ask(&WHAT, &[Part::Number(12)], None), 1);
+        assert_eq!(decisions.ask(&WHAT, &[Part::Number(1)], None), 0);
+    }
+}

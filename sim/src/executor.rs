@@ -1,0 +1,465 @@
+//! The executor: named tasks on one thread, one poll at a time.
+//!
+//! A step is one poll of one task. Which task comes next is decided by its priority (a decision
+//! of the plan, 0 by default) and then by who was woken first; a task that wakes itself while it
+//! is polled goes behind its peers. The executor knows no connection and injects no fault.
+//!
+//! States of a task: *queued* (woken, in the ready heap; never twice), *running* (its future is
+//! out of the slab, being polled), *waiting* (neither). A wake while running queues it again
+//! after the poll. Removal while running takes effect after the poll.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::{LocalFutureObj, LocalSpawn, SpawnError};
+use serde::Serialize;
+use slab::Slab;
+
+use crate::decision::{Question, share};
+use crate::name::Name;
+use crate::run::{Sim, Stopped};
+use crate::trace::EventKind;
+
+/// How many times the priorities of all tasks may be drawn again in one run.
+const CHANGES_MAX: u32 = 3;
+
+/// The schedule's decisions.
+pub(crate) static QUESTIONS: [Question; 3] = [
+    Question::count(
+        "task.*.priority",
+        (0, 15),
+        0,
+        &[share(3, 0, 0), share(1, 0, 15)],
+    )
+    .about("whose turn it is among ready tasks: the lowest number first"),
+    Question::count(
+        "schedule.change.*.operation",
+        (0, 10_000),
+        0,
+        &[share(3, 0, 0), share(1, 1, 40)],
+    )
+    .about("the owner's operation from which all priorities are others; 0 is never"),
+    Question::count(
+        "task.*.priority_after.*",
+        (0, 15),
+        0,
+        &[share(1, 0, 0), share(1, 0, 15)],
+    )
+    .about("a task's priority after that change"),
+];
+
+const POLL: EventKind = EventKind::new("poll");
+const WAKE: EventKind = EventKind::new("wake");
+const SPAWN: EventKind = EventKind::new("spawn");
+const DONE: EventKind = EventKind::new("done");
+const CHANGE: EventKind = EventKind::new("priorities-change");
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Why a task is still pending at the end of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Pending {
+    /// The task.
+    pub task: Name,
+    /// What it waits for: `return of`, `bytes from`, `timer`.
+    pub waits_for: &'static str,
+    /// On whom, if that is known.
+    pub on: Option<Name>,
+    /// The step of its last poll; 0 if it was never polled.
+    pub since_step: u64,
+    /// Whether its end was promised: then its pending is a hang.
+    pub must_end: bool,
+}
+
+/// What a task said that it waits for, at its last poll.
+type Wait = (&'static str, Option<Name>);
+
+struct Task {
+    name: Name,
+    sequence: u64,
+    /// `None` while it is being polled.
+    future: Option<BoxFuture>,
+    waker: Waker,
+    queued: bool,
+    must_end: bool,
+    since_step: u64,
+    wait: Wait,
+    priority: u32,
+    epoch: u32,
+}
+
+/// A place in the ready heap; the smallest comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ready {
+    behind: bool,
+    priority: u32,
+    sequence: u64,
+    key: usize,
+    task: u64,
+}
+
+struct TaskWaker {
+    key: usize,
+    task: u64,
+    inbox: Arc<Mutex<Vec<(usize, u64)>>>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.push((self.key, self.task));
+    }
+}
+
+/// The tasks of one run.
+#[derive(Default)]
+pub(crate) struct Executor {
+    tasks: RefCell<Slab<Task>>,
+    ready: RefCell<BinaryHeap<Reverse<Ready>>>,
+    inbox: Arc<Mutex<Vec<(usize, u64)>>>,
+    /// Wakes taken from the inbox, kept to reuse its memory.
+    drained: RefCell<Vec<(usize, u64)>>,
+    sequence: Cell<u64>,
+    spawned: Cell<u32>,
+    epoch: Cell<u32>,
+    running: Cell<Option<(usize, Name)>>,
+    /// The running task was aborted from inside its own poll.
+    aborted: Cell<bool>,
+    closed: Cell<bool>,
+    wait: Cell<Option<Wait>>,
+}
+
+impl Executor {
+    pub(crate) fn running(&self) -> Option<Name> {
+        self.running.get().map(|(_, name)| name)
+    }
+
+    pub(crate) fn note_wait(&self, what: &'static str, on: Option<Name>) {
+        self.wait.set(Some((what, on)));
+    }
+
+    fn next_sequence(&self) -> u64 {
+        let sequence = self.sequence.get() + 1;
+        self.sequence.set(sequence);
+        sequence
+    }
+
+    /// Adds a task and queues it; returns its place, or `None` once the executor is gone.
+    fn spawn(&self, sim: &Sim, name: Name, must_end: bool, future: BoxFuture) -> Option<TaskKey> {
+        if self.closed.get() {
+            drop(future);
+            return None;
+        }
+        sim.event(SPAWN, name, [0, 0]);
+        let sequence = self.next_sequence();
+        let mut tasks = self.tasks.borrow_mut();
+        let entry = tasks.vacant_entry();
+        let key = entry.key();
+        let waker = Waker::from(Arc::new(TaskWaker {
+            key,
+            task: sequence,
+            inbox: self.inbox.clone(),
+        }));
+        waker.wake_by_ref();
+        entry.insert(Task {
+            name,
+            sequence,
+            future: Some(future),
+            waker,
+            queued: false,
+            must_end,
+            since_step: 0,
+            wait: ("its first poll", None),
+            priority: 0,
+            epoch: u32::MAX,
+        });
+        Some((key, sequence))
+    }
+
+    /// The owner's operation `number` begins: priorities may change here.
+    pub(crate) fn operation(&self, sim: &Sim, number: u32) {
+        for change in 0..CHANGES_MAX {
+            let at = sim.ask(&QUESTIONS[1], &[change.into()]);
+            if at != 0 && at == u64::from(number) {
+                self.epoch.set(change + 1);
+                sim.event(
+                    CHANGE,
+                    Name::new("owner", "schedule"),
+                    [u64::from(change), 0],
+                );
+            }
+        }
+    }
+
+    fn priority(sim: &Sim, name: Name, epoch: u32) -> u32 {
+        let answer = match epoch {
+            _ if sim.healed() => 0,
+            // Half of the seeds keep to first in, first out.
+            _ if sim.profile("priorities", 2) == 0 && epoch == 0 => {
+                sim.ask_drawn(&QUESTIONS[0], &[name.into()], &[])
+            }
+            0 => sim.ask(&QUESTIONS[0], &[name.into()]),
+            _ => sim.ask(&QUESTIONS[2], &[name.into(), epoch.into()]),
+        };
+        answer as u32
+    }
+
+    /// Moves the wakes since the last call into the ready heap.
+    fn drain(&self, sim: &Sim, self_waker: Option<usize>) {
+        let mut wakes = self.drained.take();
+        std::mem::swap(
+            &mut wakes,
+            &mut self.inbox.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+        for (key, sequence) in wakes.drain(..) {
+            let epoch = if sim.healed() {
+                u32::MAX - 1
+            } else {
+                self.epoch.get()
+            };
+            let mut tasks = self.tasks.borrow_mut();
+            let Some(task) = tasks
+                .get_mut(key)
+                .filter(|t| t.sequence == sequence && !t.queued)
+            else {
+                continue;
+            };
+            task.queued = true;
+            let name = task.name;
+            if task.epoch != epoch {
+                task.epoch = epoch;
+                task.priority = Self::priority(sim, name, epoch);
+            }
+            let ready = Ready {
+                behind: self_waker == Some(key),
+                priority: task.priority,
+                sequence: self.next_sequence(),
+                key,
+                task: sequence,
+            };
+            drop(tasks);
+            self.ready.borrow_mut().push(Reverse(ready));
+            sim.event(WAKE, name, [0, 0]);
+        }
+        self.drained.replace(wakes);
+    }
+
+    /// Whether a task can be polled.
+    pub(crate) fn has_ready(&self, sim: &Sim) -> bool {
+        self.drain(sim, None);
+        !self.ready.borrow().is_empty()
+    }
+
+    /// Polls the next ready task; whether there was one.
+    pub(crate) fn step(&self, sim: &Sim) -> bool {
+        self.drain(sim, None);
+        let (key, name, waker, mut future) = loop {
+            let Some(Reverse(ready)) = self.ready.borrow_mut().pop() else {
+                return false;
+            };
+            let mut tasks = self.tasks.borrow_mut();
+            let task = tasks
+                .get_mut(ready.key)
+                .filter(|t| t.sequence == ready.task);
+            if let Some(task) = task {
+                task.queued = false;
+                let future = task.future.take().expect("only one task runs at a time");
+                break (ready.key, task.name, task.waker.clone(), future);
+            }
+        };
+        let step = sim.next_step();
+        sim.event(POLL, name, [0, 0]);
+        self.running.set(Some((key, name)));
+        self.wait.set(None);
+        let mut context = Context::from_waker(&waker);
+        let polled = sim.catch(|| future.as_mut().poll(&mut context));
+        // A destructor that the end of the task runs is still the task's doing.
+        let ended = !matches!(polled, Ok(Some(Poll::Pending))) || self.aborted.take();
+        if ended {
+            sim.event(DONE, name, [0, 0]);
+            self.tasks.borrow_mut().remove(key);
+            drop(sim.catch(|| sim.destroy(name, future)));
+            self.aborted.set(false);
+        } else {
+            let mut tasks = self.tasks.borrow_mut();
+            let task = tasks.get_mut(key).expect("removed only here while it runs");
+            task.future = Some(future);
+            task.since_step = step;
+            task.wait = self.wait.take().unwrap_or(("a wake", None));
+        }
+        self.running.set(None);
+        self.drain(sim, Some(key));
+        true
+    }
+
+    /// Drops one task's future now, or after its poll if it is running.
+    fn abort(&self, sim: &Sim, (key, sequence): TaskKey) {
+        if self
+            .running
+            .get()
+            .is_some_and(|(running, _)| running == key)
+        {
+            self.aborted.set(true);
+            return;
+        }
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.get(key).is_some_and(|task| task.sequence == sequence) {
+            let task = tasks.remove(key);
+            drop(tasks);
+            sim.destroy(task.name, task.future);
+        }
+    }
+
+    /// Drops all tasks, oldest first, and takes no new ones.
+    pub(crate) fn close(&self, sim: &Sim) -> Result<(), Stopped> {
+        self.closed.set(true);
+        let mut oldest_first: Vec<_> = {
+            let tasks = self.tasks.borrow();
+            tasks
+                .iter()
+                .map(|(key, task)| (task.sequence, key))
+                .collect()
+        };
+        oldest_first.sort_unstable();
+        let mut result = Ok(());
+        for (sequence, key) in oldest_first {
+            let mut tasks = self.tasks.borrow_mut();
+            if tasks.get(key).is_some_and(|task| task.sequence == sequence) {
+                let task = tasks.remove(key);
+                drop(tasks);
+                let dropped = sim.catch(|| sim.destroy(task.name, task.future));
+                result = result.and(dropped.map(drop));
+            }
+        }
+        result
+    }
+
+    /// The tasks that have not ended, oldest first.
+    pub(crate) fn pending(&self) -> Vec<Pending> {
+        let tasks = self.tasks.borrow();
+        let mut pending: Vec<_> = tasks.iter().map(|(_, task)| task).collect();
+        pending.sort_by_key(|task| task.sequence);
+        let report = |task: &Task| Pending {
+            task: task.name,
+            waits_for: task.wait.0,
+            on: task.wait.1,
+            since_step: task.since_step,
+            must_end: task.must_end,
+        };
+        pending.into_iter().map(report).collect()
+    }
+}
+
+/// A task's place in the slab, and its number, which no other task of the run has.
+type TaskKey = (usize, u64);
+
+struct Join<T> {
+    output: RefCell<Option<T>>,
+    waker: RefCell<Option<Waker>>,
+    finished: Cell<bool>,
+}
+
+/// Waits for a task's output. Dropping it lets the task go on.
+pub struct JoinHandle<T> {
+    sim: Sim,
+    name: Name,
+    task: Option<TaskKey>,
+    join: Rc<Join<T>>,
+}
+
+impl<T: 'static> JoinHandle<T> {
+    pub(crate) fn spawn(
+        sim: &Sim,
+        name: Name,
+        must_end: bool,
+        future: impl Future<Output = T> + 'static,
+    ) -> Self {
+        let join = Rc::new(Join {
+            output: RefCell::new(None),
+            waker: RefCell::new(None),
+            finished: Cell::new(false),
+        });
+        let inner = join.clone();
+        let body = Box::pin(async move {
+            let output = future.await;
+            *inner.output.borrow_mut() = Some(output);
+            inner.finished.set(true);
+            if let Some(waker) = inner.waker.take() {
+                waker.wake();
+            }
+        });
+        Self {
+            task: sim.executor().spawn(sim, name, must_end, body),
+            sim: sim.clone(),
+            name,
+            join,
+        }
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> Name {
+        self.name
+    }
+
+    /// Whether the task has ended by itself.
+    pub fn is_finished(&self) -> bool {
+        self.join.finished.get()
+    }
+
+    /// The output, once, if the task has ended.
+    pub fn take(&self) -> Option<T> {
+        self.join.output.take()
+    }
+
+    /// Drops the task's future: now, or after its poll if it is the running one.
+    pub fn abort(&self) {
+        if let Some(task) = self.task {
+            self.sim.executor().abort(&self.sim, task);
+        }
+    }
+}
+
+impl<T: 'static> Future for JoinHandle<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match self.join.output.take() {
+            Some(output) => Poll::Ready(output),
+            None => {
+                *self.join.waker.borrow_mut() = Some(context.waker().clone());
+                self.sim.waits_for("end of", self.name);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Spawns tasks of one owner for code that takes a [`LocalSpawn`]; they are named by number.
+#[derive(Clone)]
+pub struct Spawner {
+    pub(crate) sim: Sim,
+    pub(crate) owner: &'static str,
+}
+
+impl LocalSpawn for Spawner {
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        let executor = self.sim.executor();
+        let number = executor.spawned.get();
+        executor.spawned.set(number + 1);
+        let name = Name::numbered(self.owner, "task", number);
+        match executor.spawn(&self.sim, name, false, Box::pin(future)) {
+            Some(_) => Ok(()),
+            None => Err(SpawnError::shutdown()),
+        }
+    }
+}

@@ -1,0 +1,583 @@
+//! Plans: the answers of one run, written down.
+//!
+//! A plan file is TOML with a version, the scenario, its limits, its parameters and the
+//! decisions that are not the default, one to a line, in natural order:
+//!
+//! ```toml
+//! dismantle = 1
+//! scenario = "program"
+//! signature = "panic capnp-rpc-0.27.3/src/rpc.rs:2811 …"   # what it came to; optional
+//! note = "seed 17"                                         # free text; optional
+//!
+//! [parameters]
+//! calls = 3
+//!
+//! [limits]
+//! seconds = 3600
+//! steps = 1000000
+//!
+//! [decisions]
+//! op.3.what = "call"
+//! pipe.c2s.delivery = "message"
+//! ```
+//!
+//! Writing what was read gives the same bytes. A value outside the range is clamped; an unknown
+//! version, scenario or decision, or a value of the wrong type, is an error that names its line.
+//! Any decision may be deleted: what is left is a plan that runs.
+//!
+//! Names are semantic (the third operation, the second Call on a pipe), never positions in a
+//! live table and never step numbers, so a plan means the same against another version of the
+//! system under test.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::decision::{Question, Value, quoted};
+
+/// The version that this program writes, and the only one that it reads.
+const VERSION: i64 = 1;
+
+/// The questions that the runs of one scenario may ask.
+#[derive(Clone, Debug)]
+pub struct Vocabulary {
+    /// The scenario's name, as it stands in a plan.
+    pub scenario: &'static str,
+    /// Limits that hold where a plan names none.
+    pub limits: Limits,
+    /// Questions of one segment that a user sets by hand: `--set calls=1000`.
+    pub parameters: &'static [Question],
+    /// All others, layer by layer.
+    pub questions: Vec<&'static [Question]>,
+}
+
+impl Vocabulary {
+    fn find(&self, path: &[String]) -> Option<(&'static Question, bool)> {
+        let parameter = self.parameters.iter().find(|q| q.matches(path));
+        if let Some(question) = parameter {
+            return Some((question, true));
+        }
+        let mut all = self.questions.iter().copied().flatten();
+        all.find(|q| q.matches(path)).map(|q| (q, false))
+    }
+}
+
+/// Where a run stops that would not stop by itself. Reaching one is an outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The greatest number of steps (polls of one task).
+    pub steps: u64,
+    /// The greatest virtual time, in seconds.
+    pub seconds: u64,
+}
+
+impl Default for Limits {
+    /// A million steps and an hour: a guess, far above what the built-in scenarios need.
+    fn default() -> Self {
+        Self {
+            steps: 1_000_000,
+            seconds: 3600,
+        }
+    }
+}
+
+/// The answers of one run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    vocabulary: Vocabulary,
+    /// The signature that the plan was kept for, if it was.
+    pub signature: Option<String>,
+    /// Free text: where the plan comes from.
+    pub note: Option<String>,
+    /// Where a run of it stops.
+    pub limits: Limits,
+    answers: BTreeMap<Path, Answer>,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    id: u64,
+    value: Value,
+    parameter: bool,
+}
+
+impl Plan {
+    /// The empty plan: a legal, orderly, minimal run.
+    pub fn new(vocabulary: Vocabulary) -> Self {
+        Self {
+            limits: vocabulary.limits,
+            vocabulary,
+            signature: None,
+            note: None,
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// The name of the scenario that it is for.
+    pub fn scenario(&self) -> &'static str {
+        self.vocabulary.scenario
+    }
+
+    /// How many answers it holds.
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether every answer is the default.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The names of its answers and their values, in natural order.
+    pub fn answers(&self) -> impl Iterator<Item = (String, &Value)> {
+        self.answers
+            .iter()
+            .map(|(path, answer)| (path.to_string(), &answer.value))
+    }
+
+    /// Answers `name` (`calls`, `op.3.what`) with `value`, clamped to what is possible.
+    ///
+    /// # Errors
+    /// The scenario never asks such a question, or its answers are of another type.
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), PlanError> {
+        let path = Path::read(name).map_err(PlanError::new)?;
+        self.insert(path, value).map_err(PlanError::new)
+    }
+
+    /// Deletes the answer to `name`; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        Path::read(name).is_ok_and(|path| self.answers.remove(&path).is_some())
+    }
+
+    /// Reads a plan file; `vocabulary` knows the scenarios by name.
+    ///
+    /// # Errors
+    /// What is wrong, and on which line.
+    pub fn read(
+        text: &str,
+        vocabulary: impl Fn(&str) -> Option<Vocabulary>,
+    ) -> Result<Self, PlanError> {
+        let reader = Reader { text };
+        let root = DeTable::parse(text).map_err(|error| PlanError {
+            line: error.span().map(|span| reader.line(span.start)),
+            message: error.message().to_owned(),
+        })?;
+        let root = root.get_ref();
+        reader.version(root)?;
+        let Some((scenario, line)) = reader.string(root, "scenario")? else {
+            return Err(PlanError::new("no line `scenario = \"…\"`"));
+        };
+        let Some(vocabulary) = vocabulary(&scenario) else {
+            return Err(PlanError::at(
+                line,
+                format!("unknown scenario `{scenario}`; `list` shows the known ones"),
+            ));
+        };
+        let mut plan = Plan::new(vocabulary);
+        plan.signature = reader.string(root, "signature")?.map(|(text, _)| text);
+        plan.note = reader.string(root, "note")?.map(|(text, _)| text);
+        for (key, value) in root {
+            let line = reader.line(key.span().start);
+            let key = key.get_ref().as_ref();
+            match (key, value.get_ref()) {
+                ("dismantle" | "scenario" | "signature" | "note", _) => {}
+                ("limits", DeValue::Table(table)) => reader.limits(table, &mut plan.limits)?,
+                ("parameters", DeValue::Table(table)) => {
+                    reader.answers(table, &mut Vec::new(), &mut plan, true)?;
+                }
+                ("decisions", DeValue::Table(table)) => {
+                    reader.answers(table, &mut Vec::new(), &mut plan, false)?;
+                }
+                ("limits" | "parameters" | "decisions", _) => {
+                    return Err(PlanError::at(
+                        line,
+                        format!("`{key}` is a table, `[{key}]`"),
+                    ));
+                }
+                _ => return Err(PlanError::at(line, format!("unknown key `{key}`"))),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The answers that the plan gives, by the decision's identity.
+    pub(crate) fn given(&self) -> BTreeMap<u64, Value> {
+        self.answers
+            .values()
+            .map(|answer| (answer.id, answer.value.clone()))
+            .collect()
+    }
+
+    fn insert(&mut self, path: Path, value: &Value) -> Result<(), String> {
+        let Some((question, parameter)) = self.vocabulary.find(&path.0) else {
+            return Err(format!(
+                "unknown decision `{path}`: no run of `{}` asks it",
+                self.scenario()
+            ));
+        };
+        let value = question
+            .read(value)
+            .map_err(|message| format!("`{path}` {message}"))?;
+        let answer = Answer {
+            id: question.id_of_path(&path.0),
+            value,
+            parameter,
+        };
+        self.answers.insert(path, answer);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The plan file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "dismantle = {VERSION}")?;
+        writeln!(f, "scenario = {}", basic_string(self.scenario()))?;
+        if let Some(signature) = &self.signature {
+            writeln!(f, "signature = {}", basic_string(signature))?;
+        }
+        if let Some(note) = &self.note {
+            writeln!(f, "note = {}", basic_string(note))?;
+        }
+        let write_section = |f: &mut fmt::Formatter<'_>, title: &str, parameter: bool| {
+            let mut answers = self
+                .answers
+                .iter()
+                .filter(|(_, answer)| answer.parameter == parameter)
+                .peekable();
+            if answers.peek().is_none() {
+                return Ok(());
+            }
+            writeln!(f, "\n[{title}]")?;
+            for (path, answer) in answers {
+                match &answer.value {
+                    Value::Count(count) => writeln!(f, "{path} = {count}")?,
+                    Value::Word(word) => writeln!(f, "{path} = {}", basic_string(word))?,
+                }
+            }
+            Ok(())
+        };
+        write_section(f, "parameters", true)?;
+        writeln!(f, "\n[limits]")?;
+        writeln!(f, "seconds = {}", self.limits.seconds)?;
+        writeln!(f, "steps = {}", self.limits.steps)?;
+        write_section(f, "decisions", false)
+    }
+}
+
+/// Why a plan cannot be used: what is wrong, and where in its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError {
+    line: Option<usize>,
+    message: String,
+}
+
+impl PlanError {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            line: None,
+            message: message.into(),
+        }
+    }
+
+    fn at(line: usize, message: impl Into<String>) -> Self {
+        Self {
+            line: Some(line),
+            message: message.into(),
+        }
+    }
+
+    /// The line of the plan's text, from 1, where there is one.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// The segments of a decision's name, ordered so that `op.2` stands before `op.10`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Path(Vec<String>);
+
+impl Path {
+    /// Reads a printed path; quotes protect dots.
+    fn read(text: &str) -> Result<Self, String> {
+        let mut segments = Vec::new();
+        let mut rest = text;
+        loop {
+            let (segment, after) = match rest.strip_prefix('"') {
+                Some(inner) => inner
+                    .split_once('"')
+                    .ok_or_else(|| format!("`{text}`: a quote is not closed"))?,
+                None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+            };
+            if segment.is_empty() {
+                return Err(format!("`{text}` is not the name of a decision"));
+            }
+            segments.push(segment.to_owned());
+            if after.is_empty() {
+                return Ok(Self(segments));
+            }
+            rest = after
+                .strip_prefix('.')
+                .ok_or_else(|| format!("`{text}` is not the name of a decision"))?;
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, segment) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_char('.')?;
+            }
+            f.write_str(&quoted(segment))?;
+        }
+        Ok(())
+    }
+}
+
+impl Ord for Path {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |segment: &String| (segment.parse::<u64>().ok(), segment.clone());
+        self.0.iter().map(key).cmp(other.0.iter().map(key))
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.text[..offset].matches('\n').count() + 1
+    }
+
+    fn version(&self, root: &DeTable<'_>) -> Result<(), PlanError> {
+        let Some(value) = root.get("dismantle") else {
+            return Err(PlanError::new(format!(
+                "no line `dismantle = {VERSION}`: not a plan of this tool"
+            )));
+        };
+        match whole_number(value.get_ref()) {
+            Some(number) if number == VERSION as u64 => Ok(()),
+            _ => Err(PlanError::at(
+                self.line(value.span().start),
+                format!("this program reads plans of version {VERSION} only"),
+            )),
+        }
+    }
+
+    fn string(&self, root: &DeTable<'_>, key: &str) -> Result<Option<(String, usize)>, PlanError> {
+        let Some(value) = root.get(key) else {
+            return Ok(None);
+        };
+        let line = self.line(value.span().start);
+        match value.get_ref() {
+            DeValue::String(text) => Ok(Some((text.to_string(), line))),
+            _ => Err(PlanError::at(line, format!("`{key}` takes a string"))),
+        }
+    }
+
+    fn limits(&self, table: &DeTable<'_>, limits: &mut Limits) -> Result<(), PlanError> {
+        for (key, value) in table {
+            let line = self.line(key.span().start);
+            let Some(number) = whole_number(value.get_ref()) else {
+                return Err(PlanError::at(line, "a limit takes a whole number"));
+            };
+            match key.get_ref().as_ref() {
+                "steps" => limits.steps = number,
+                "seconds" => limits.seconds = number,
+                other => return Err(PlanError::at(line, format!("unknown limit `{other}`"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn answers(
+        &self,
+        table: &DeTable<'_>,
+        path: &mut Vec<String>,
+        plan: &mut Plan,
+        parameter: bool,
+    ) -> Result<(), PlanError> {
+        for (key, value) in table {
+            let line = self.line(key.span().start);
+            path.push(key.get_ref().to_string());
+            let answer = match value.get_ref() {
+                DeValue::Table(inner) => {
+                    self.answers(inner, path, plan, parameter)?;
+                    None
+                }
+                DeValue::String(word) => Some(Value::Word(word.to_string())),
+                other => Some(Value::Count(whole_number(other).ok_or_else(|| {
+                    let path = Path(path.clone());
+                    PlanError::at(line, format!("`{path}` takes a whole number or a word"))
+                })?)),
+            };
+            if let Some(answer) = answer {
+                let path = Path(path.clone());
+                plan.insert(path.clone(), &answer)
+                    .map_err(|message| PlanError::at(line, message))?;
+                if plan.answers[&path].parameter != parameter {
+                    let section = if parameter { "decisions" } else { "parameters" };
+                    return Err(PlanError::at(
+                        line,
+                        format!("`{path}` belongs in [{section}]"),
+                    ));
+                }
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+}
+
+fn whole_number(value: &DeValue<'_>) -> Option<u64> {
+    match value {
+        DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+        _ => None,
+    }
+}
+
+/// A TOML basic string: Rust's escapes, with `\u{…}` in TOML's spelling.
+fn basic_string(text: &str) -> String {
+    let mut string = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => string.push_str("\\\""),
+            '\\' => string.push_str("\\\\"),
+            '\n' => string.push_str("\\n"),
+            '\t' => string.push_str("\\t"),
+            c if c.is_control() => {
+                write!(string, "\\u{:04X}", u32::from(c)).expect("a String takes all writes");
+            }
+            c => string.push(c),
+        }
+    }
+    string.push('"');
+    string
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::share;
+
+    static PARAMETERS: [Question; 1] = [Question::count("calls", (0, 1000), 1, &[])];
+    static QUESTIONS: [Question; 3] = [
+        Question::word("op.*.what", &["nothing", "call"], &[share(1, 0, 1)]),
+        Question::count("op.*.steps", (0, 10), 0, &[]),
+        Question::count("task.*.priority", (0, 10), 0, &[]),
+    ];
+
+    fn vocabulary(name: &str) -> Option<Vocabulary> {
+        (name == "program").then(|| Vocabulary {
+            scenario: "program",
+            limits: Limits::default(),
+            parameters: &PARAMETERS,
+            questions: vec![&QUESTIONS],
+        })
+    }
+
+    const TEXT: &str = r#"dismantle = 1
+scenario = "program"
+signature = "panic rpc.rs:1 \"x\" \\ \u0007 ünï"
+note = "two\nlines"
+
+[parameters]
+calls = 7
+
+[limits]
+seconds = 3600
+steps = 5
+
+[decisions]
+op.2.what = "call"
+op.10.steps = 3
+op.10.what = "call"
+task."client/system".priority = 4
+"#;
+
+    #[test]
+    fn writing_what_was_read_gives_the_same_bytes() {
+        let plan = Plan::read(TEXT, vocabulary).expect("a legal plan");
+        assert_eq!(plan.to_string(), TEXT);
+        let again = Plan::read(&plan.to_string(), vocabulary).expect("what was written is read");
+        assert_eq!(again.to_string(), TEXT);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_clamped() {
+        let text = TEXT.replace("op.10.steps = 3", "op.10.steps = 99");
+        let plan = Plan::read(&text, vocabulary).expect("clamped");
+        assert!(plan.to_string().contains("op.10.steps = 10\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line() {
+        let cases = [
+            ("dismantle = 1", "dismantle = 2", Some(1), "version 1 only"),
+            ("dismantle = 1\n", "", None, "dismantle = 1"),
+            (
+                "\"program\"",
+                "\"nobody\"",
+                Some(2),
+                "unknown scenario `nobody`",
+            ),
+            (
+                "op.2.what",
+                "op.2.why",
+                Some(14),
+                "unknown decision `op.2.why`",
+            ),
+            (
+                "\"call\"\nop.10",
+                "3\nop.10",
+                Some(14),
+                "one of the words nothing|call",
+            ),
+            (
+                "steps = 3\n",
+                "steps = \"many\"\n",
+                Some(15),
+                "a whole number",
+            ),
+            ("steps = 3\n", "steps = -3\n", Some(15), "a whole number"),
+            ("steps = 3\n", "steps = 3.5\n", Some(15), "a whole number"),
+            ("steps = 5", "polls = 5", Some(11), "unknown limit `polls`"),
+            (
+                "calls = 7",
+                "op.1.what = \"call\"",
+                Some(7),
+                "belongs in [decisions]",
+            ),
+            ("[limits]", "[limts]", Some(9), "unknown key `limts`"),
+            ("calls = 7", "calls = = 7", Some(7), ""),
+        ];
+        for (good, bad, line, message) in cases {
+            let error = Plan::read(&TEXT.replacen(good, bad, 1), vocabulary)
+                .expect_err("an error for each bad line");
+            assert_eq!(error.line(), line, "{bad}: {error}");
+            assert!(error.to_string().contains(message), "{bad}: {error}");
+        }
+    }
+}

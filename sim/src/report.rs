@@ -1,0 +1,97 @@
+//! The report: what one run came to, as measured. Verdicts are the checks' business.
+
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+
+use serde::Serialize;
+
+use crate::decision::Value;
+use crate::executor::Pending;
+use crate::name::Name;
+use crate::panics::Panic;
+use crate::run::{Limit, Phase};
+use crate::trace::{Digest, Event};
+use crate::track::Destroyed;
+
+/// Bytes of stack that the phases needed; `None` where nothing was measured.
+///
+/// Measured from the frame that starts the phase, to 8 bytes; nothing is said to need less than
+/// about 1 KiB. Absolute numbers differ with the compiler and the profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct StackBytes {
+    /// While both ends were made.
+    pub build: Option<u64>,
+    /// While the workload ran.
+    pub drive: Option<u64>,
+    /// From the owner's first teardown action on, polls included.
+    pub teardown: Option<u64>,
+    /// In the owner's own actions during teardown, polls apart; only with a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teardown_actions: Option<u64>,
+}
+
+impl Index<Phase> for StackBytes {
+    type Output = Option<u64>;
+
+    fn index(&self, phase: Phase) -> &Option<u64> {
+        match phase {
+            Phase::Build => &self.build,
+            Phase::Drive => &self.drive,
+            Phase::Teardown => &self.teardown,
+        }
+    }
+}
+
+impl IndexMut<Phase> for StackBytes {
+    fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
+        match phase {
+            Phase::Build => &mut self.build,
+            Phase::Drive => &mut self.drive,
+            Phase::Teardown => &mut self.teardown,
+        }
+    }
+}
+
+/// An injected fault that still held something up when the run ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Held {
+    /// Who holds: a pipe.
+    pub by: Name,
+    /// The fault: `stall`.
+    pub fault: &'static str,
+    /// How much it keeps back, in the holder's own unit (bytes).
+    pub count: u64,
+}
+
+/// What one run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The hash of the run's events.
+    pub digest: Digest,
+    /// Polls of one task.
+    pub steps: u64,
+    /// Virtual time at the end, in microseconds.
+    pub time_us: u64,
+    /// The limit that stopped the run, if one did.
+    pub limit: Option<Limit>,
+    /// Panics, in order. The first is the finding; what follows may be its consequence.
+    pub panics: Vec<Panic>,
+    /// Tasks that had not ended when the body was done, oldest first.
+    pub pending: Vec<Pending>,
+    /// Injected faults that never let go.
+    pub held: Vec<Held>,
+    /// High-water marks of the stack.
+    pub stack_bytes: StackBytes,
+    /// The greatest number of destructions nested in one another.
+    pub drop_depth: u32,
+    /// The destruction order; the first [`crate::DESTROYED_MAX`].
+    pub destroyed: Vec<Destroyed>,
+    /// All destructions.
+    pub destroyed_count: u64,
+    /// Tracked objects that were still alive when everything was gone, with how many of each.
+    pub never_destroyed: BTreeMap<Name, u32>,
+    /// The answers that were not the default, in the order asked, if they were recorded.
+    pub answers: Option<Vec<(String, Value)>>,
+    /// The events, if they were kept; the first [`crate::TRACE_EVENTS_MAX`].
+    pub trace: Option<Vec<Event>>,
+}

@@ -1,0 +1,586 @@
+//! One run: a plan and a body in, a report out.
+//!
+//! A run lives on a fresh thread (the standard library's hash keys are per thread and advance
+//! with each map) and on the measured stack. Its body goes through the phases `build`, `drive`
+//! and `teardown`; panics are caught, recorded and end the run, but do not unwind through the
+//! body, so that what is left is dropped in order and not in flight.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock::{Clock, Sleep};
+use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share};
+use crate::entropy;
+use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
+use crate::name::Name;
+use crate::panics::{self, Panic};
+use crate::plan::{Limits, Plan};
+use crate::report::{Held, Report, StackBytes};
+use crate::stack::Region;
+use crate::trace::{Event, EventKind, Trace};
+use crate::track::{Tracked, Tracker};
+
+/// The hash keys that the run's maps get: the order in which capnp-rpc 0.27 disconnects.
+static HASH_KEYS: Question = Question::count(
+    "hash_keys",
+    (0, u32::MAX as u64),
+    0,
+    &[share(1, 0, u32::MAX as u64)],
+)
+.about("keys of the standard library's hash maps");
+
+const PHASE: EventKind = EventKind::new("phase");
+const OPERATION: EventKind = EventKind::new("operation");
+const ACTION: EventKind = EventKind::new("action");
+const HEAL: EventKind = EventKind::new("heal");
+const TIME: EventKind = EventKind::new("time");
+const PANIC: EventKind = EventKind::new("panic");
+const INJECTED_PANIC: EventKind = EventKind::new("injected-panic");
+
+/// The questions that every run may ask.
+pub fn questions() -> [&'static [Question]; 2] {
+    [std::slice::from_ref(&HASH_KEYS), &executor::QUESTIONS]
+}
+
+/// A part of a run, with a high-water mark of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Both ends are made.
+    Build,
+    /// The workload runs.
+    Drive,
+    /// From the owner's first teardown action to quiescence.
+    Teardown,
+}
+
+/// The run has ended early, by a panic; the body returns and drops what it has.
+#[derive(Debug)]
+pub struct Stopped;
+
+/// Where a run that did not come to rest was stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// The plan's limit of steps.
+    Steps,
+    /// The plan's limit of virtual time.
+    Seconds,
+}
+
+/// Sees what a run gives away while it runs, so that it is known even if the process dies.
+pub trait Recorder: Send + Sync {
+    /// A decision was answered, for the first time, with something other than the default.
+    fn answer(&self, path: &str, value: &Value);
+    /// A panic was raised; the process may be about to abort.
+    fn panic(&self, panic: &Panic);
+}
+
+/// How to run a plan.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Answers what the plan does not.
+    pub seed: Option<Seed>,
+    /// Keep the events, not only their digest.
+    pub trace: bool,
+    /// Keep the answers that are not the default: the report's plan.
+    pub record: bool,
+    /// Told of answers and panics as they come.
+    pub recorder: Option<Arc<dyn Recorder>>,
+    /// Leaves the process's own entropy in place: for the canary that shows what the pin is for.
+    pub unpinned: bool,
+}
+
+/// Runs plans one after the other on one measured stack.
+pub struct Runner {
+    region: Option<Arc<Region>>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes of the run's own thread stack: it only switches to the region.
+const THREAD_STACK_BYTES: usize = 256 << 10;
+/// The same where there is no region and the body runs on the thread's stack.
+const PLAIN_STACK_BYTES: usize = 256 << 20;
+
+impl Runner {
+    /// Maps the stack. Where none can be measured, runs use a plain one and report no bytes.
+    pub fn new() -> Self {
+        Self {
+            region: Region::new().map(Arc::new),
+        }
+    }
+
+    /// The size of the measured stack in bytes; `None` if stacks are not measured here.
+    pub fn stack_size_bytes(&self) -> Option<usize> {
+        self.region.as_ref().map(|region| region.size_bytes())
+    }
+
+    /// Runs `body` once, as `plan` and `options` say.
+    ///
+    /// # Panics
+    /// If the simulation itself is broken; a panic of the body is data in the report.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        options: &Options,
+        body: impl FnOnce(&Sim) -> Result<(), Stopped> + Send,
+    ) -> Report {
+        let size = match self.region {
+            Some(_) => THREAD_STACK_BYTES,
+            None => PLAIN_STACK_BYTES,
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(size);
+            let run = || on_this_thread(self.region.as_ref(), plan, options, body);
+            let handle = thread.spawn_scoped(scope, run);
+            let handle = handle.expect("a thread can be started");
+            handle
+                .join()
+                .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        })
+    }
+}
+
+/// Runs `body` once as `plan` says, on a runner of its own.
+pub fn run(plan: &Plan, body: impl FnOnce(&Sim) -> Result<(), Stopped> + Send) -> Report {
+    Runner::new().run(plan, &Options::default(), body)
+}
+
+fn on_this_thread(
+    region: Option<&Arc<Region>>,
+    plan: &Plan,
+    options: &Options,
+    body: impl FnOnce(&Sim) -> Result<(), Stopped>,
+) -> Report {
+    let recording = options.record || options.recorder.is_some();
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let recorder = recording.then(|| -> decision::Recorder {
+        let (answers, recorder) = (answers.clone(), options.recorder.clone());
+        Box::new(move |path, value| {
+            if let Some(recorder) = &recorder {
+                recorder.answer(path, value);
+            }
+            answers.borrow_mut().push((path.to_owned(), value.clone()));
+        })
+    });
+    let sim = Sim(Rc::new(World {
+        region: region.cloned(),
+        limits: plan.limits,
+        decisions: RefCell::new(Decisions::new(plan.given(), options.seed, recorder)),
+        trace: RefCell::new(Some(Trace::new(options.trace))),
+        detailed: options.trace,
+        phase: Cell::new(Phase::Build),
+        step: Cell::new(0),
+        stack: Cell::default(),
+        healed: Cell::new(false),
+        stopped: Cell::new(false),
+        limit: Cell::new(None),
+        panics: RefCell::default(),
+        pending: RefCell::default(),
+        held: RefCell::default(),
+        clock: Clock::default(),
+        executor: Executor::default(),
+        tracker: Tracker::default(),
+    }));
+    let keys = sim.ask(&HASH_KEYS, &[]);
+    if !options.unpinned {
+        entropy::pin(keys);
+    }
+    panics::collect(options.recorder.clone());
+    match region {
+        Some(region) => region.enter(|| sim.live(body)),
+        None => sim.live(body),
+    }
+    let mut report = sim.report();
+    report.answers = options.record.then(|| answers.take());
+    report
+}
+
+/// The context of one run: everything that is asked, spawned, tracked and recorded goes here.
+///
+/// Cloning it is cheap; all clones are the same run.
+#[derive(Clone)]
+pub struct Sim(Rc<World>);
+
+struct World {
+    region: Option<Arc<Region>>,
+    limits: Limits,
+    decisions: RefCell<Decisions>,
+    /// Taken when the run is over; what is dropped later leaves no trace.
+    trace: RefCell<Option<Trace>>,
+    /// Measure the owner's actions in teardown one by one.
+    detailed: bool,
+    phase: Cell<Phase>,
+    step: Cell<u64>,
+    stack: Cell<StackBytes>,
+    healed: Cell<bool>,
+    stopped: Cell<bool>,
+    limit: Cell<Option<Limit>>,
+    panics: RefCell<Vec<Panic>>,
+    pending: RefCell<Vec<Pending>>,
+    held: RefCell<Vec<Held>>,
+    clock: Clock,
+    executor: Executor,
+    tracker: Tracker,
+}
+
+impl Sim {
+    // ---- decisions
+
+    /// Asks `question`; `parts` fill the stars of its name. A word answers with its place.
+    pub fn ask(&self, question: &'static Question, parts: &[Part]) -> u64 {
+        self.0.decisions.borrow_mut().ask(question, parts, None)
+    }
+
+    /// Asks `question`, and has a seed draw from `draw` and not from the question's own.
+    pub fn ask_drawn(&self, question: &'static Question, parts: &[Part], draw: Draw) -> u64 {
+        self.0
+            .decisions
+            .borrow_mut()
+            .ask(question, parts, Some(draw))
+    }
+
+    /// A number below `bound` that shapes what a seed draws; 0 under a plan.
+    pub fn profile(&self, name: &'static str, bound: u64) -> u64 {
+        self.0.decisions.borrow().profile(name, bound)
+    }
+
+    // ---- phases
+
+    /// Runs a phase and keeps its high-water mark of stack. Phases may not be nested.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn enter<T>(
+        &self,
+        phase: Phase,
+        body: impl FnOnce() -> Result<T, Stopped>,
+    ) -> Result<T, Stopped> {
+        self.0.phase.set(phase);
+        self.event(PHASE, Name::new("owner", "phase"), [phase as u64, 0]);
+        self.measured(|stack| &mut stack[phase], || self.catch(body))
+            .and_then(|result| result.unwrap_or(Err(Stopped)))
+    }
+
+    /// An action of the owner: a drop, a shutdown. What it drops is told apart from what polls
+    /// drop; a panic in it ends the run.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic, now or before; the action is run all the same.
+    pub fn act<T>(&self, name: Name, action: impl FnOnce() -> T) -> Result<Option<T>, Stopped> {
+        self.event(ACTION, name, [0, 0]);
+        let stopped = self.0.stopped.get();
+        let result = if self.0.detailed && self.phase() == Phase::Teardown {
+            self.measured(|stack| &mut stack.teardown_actions, || self.catch(action))
+        } else {
+            self.catch(action)
+        };
+        if stopped { Err(Stopped) } else { result }
+    }
+
+    /// The owner begins its operation `number` (from 1): what other decisions are timed by.
+    pub fn operation(&self, number: u32) {
+        self.event(
+            OPERATION,
+            Name::numbered("owner", "operation", number),
+            [0, 0],
+        );
+        self.0.executor.operation(self, number);
+    }
+
+    /// Ends the faults: from here on tasks run first in, first out, and nothing new breaks.
+    pub fn heal(&self) {
+        self.0.healed.set(true);
+        self.event(HEAL, Name::new("owner", "schedule"), [0, 0]);
+    }
+
+    /// Whether [`Sim::heal`] was called. Whoever injects faults asks this first.
+    pub fn healed(&self) -> bool {
+        self.0.healed.get()
+    }
+
+    // ---- running
+
+    /// Runs up to `count` steps; returns how many there were.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn steps(&self, count: u64) -> Result<u64, Stopped> {
+        for done in 0..count {
+            if !self.step()? {
+                return Ok(done);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Runs until nothing can: no ready task and no timer, or until a limit.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn settle(&self) -> Result<(), Stopped> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// Runs until `handle` has its output, or nothing can run. Gives the output.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn run_until<T: 'static>(&self, handle: &JoinHandle<T>) -> Result<Option<T>, Stopped> {
+        while !handle.is_finished() && self.step()? {}
+        Ok(handle.take())
+    }
+
+    /// Polls one task, or moves the clock to the next timer and then polls one.
+    fn step(&self) -> Result<bool, Stopped> {
+        let world = &self.0;
+        if world.stopped.get() {
+            return Err(Stopped);
+        }
+        while !world.executor.has_ready(self) {
+            match world.clock.next_us() {
+                None => return Ok(false),
+                Some(us) if us > world.limits.seconds.saturating_mul(1_000_000) => {
+                    world.limit.set(Some(Limit::Seconds));
+                    return Ok(false);
+                }
+                Some(us) => {
+                    world.clock.advance();
+                    self.event(TIME, Name::new("sim", "clock"), [us, 0]);
+                }
+            }
+        }
+        if world.step.get() >= world.limits.steps {
+            world.limit.set(Some(Limit::Steps));
+            return Ok(false);
+        }
+        let polled = world.executor.step(self);
+        if world.stopped.get() {
+            Err(Stopped)
+        } else {
+            Ok(polled)
+        }
+    }
+
+    // ---- tasks
+
+    /// Starts a task that may go on for ever.
+    pub fn spawn<T: 'static>(
+        &self,
+        name: Name,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
+        JoinHandle::spawn(self, name, false, future)
+    }
+
+    /// Starts a task that has to end: if it is still pending at the end of the run, after the
+    /// healed phase, that is a hang.
+    pub fn spawn_must_end<T: 'static>(
+        &self,
+        name: Name,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
+        JoinHandle::spawn(self, name, true, future)
+    }
+
+    /// A [`futures::task::LocalSpawn`] for code that takes one.
+    pub fn spawner(&self, owner: &'static str) -> Spawner {
+        Spawner {
+            sim: self.clone(),
+            owner,
+        }
+    }
+
+    /// Sleeps in virtual time.
+    pub fn sleep_us(&self, duration_us: u64) -> Sleep {
+        Sleep::new(self, duration_us)
+    }
+
+    /// Virtual time since the start, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.0.clock.now_us()
+    }
+
+    /// Says what the running task waits for, in case it is still pending at the end.
+    pub fn waits_for(&self, what: &'static str, on: Name) {
+        self.0.executor.note_wait(what, Some(on));
+    }
+
+    /// The tasks that have not ended.
+    pub fn pending(&self) -> Vec<Pending> {
+        self.0.executor.pending()
+    }
+
+    /// Drops all tasks, oldest first; from then on none is taken. A teardown action.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic in one of them; the others are dropped all the same.
+    pub fn drop_executor(&self) -> Result<(), Stopped> {
+        self.event(ACTION, Name::new("owner", "executor"), [0, 0]);
+        self.0.executor.close(self)
+    }
+
+    // ---- what is recorded
+
+    /// Makes the destruction of `value` part of the report.
+    pub fn track<T>(&self, name: Name, value: T) -> Tracked<T> {
+        Tracked::new(self, name, value)
+    }
+
+    /// Records an event; `numbers` mean what `kind` says.
+    pub fn event(&self, kind: EventKind, subject: Name, numbers: [u64; 2]) {
+        if let Some(trace) = self.0.trace.borrow_mut().as_mut() {
+            trace.record(Event {
+                kind,
+                subject,
+                numbers,
+                step: self.0.step.get(),
+                time_us: self.now_us(),
+            });
+        }
+    }
+
+    /// An injected fault holds something up for good: `count` of what it keeps back.
+    pub fn hold(&self, by: Name, fault: &'static str, count: u64) {
+        self.0.held.borrow_mut().push(Held { by, fault, count });
+    }
+
+    /// The current phase.
+    pub fn phase(&self) -> Phase {
+        self.0.phase.get()
+    }
+
+    /// Steps so far.
+    pub fn steps_done(&self) -> u64 {
+        self.0.step.get()
+    }
+
+    /// The task that is being polled.
+    pub fn current_task(&self) -> Option<Name> {
+        self.0.executor.running()
+    }
+
+    // ---- for the modules beside this one
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
+    pub(crate) fn tracker(&self) -> &Tracker {
+        &self.0.tracker
+    }
+
+    pub(crate) fn next_step(&self) -> u64 {
+        let step = self.0.step.get() + 1;
+        self.0.step.set(step);
+        step
+    }
+
+    /// Drops `value` as the destruction of `name`, without its creation having been recorded.
+    pub(crate) fn destroy<T>(&self, name: Name, value: T) {
+        let destruction = self.0.tracker.end(self, name);
+        drop(value);
+        drop(destruction);
+    }
+
+    /// Runs `body`; a panic is recorded and stops the run, an injected one gives `None`.
+    pub(crate) fn catch<T>(&self, body: impl FnOnce() -> T) -> Result<Option<T>, Stopped> {
+        match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(value) => Ok(Some(value)),
+            Err(payload) if panics::is_injected(payload.as_ref()) => {
+                self.event(INJECTED_PANIC, self.culprit(), [0, 0]);
+                Ok(None)
+            }
+            Err(_) => {
+                self.event(PANIC, self.culprit(), [0, 0]);
+                self.0.panics.borrow_mut().extend(panics::take());
+                self.0.stopped.set(true);
+                Err(Stopped)
+            }
+        }
+    }
+
+    fn culprit(&self) -> Name {
+        self.current_task().unwrap_or(Name::new("owner", "action"))
+    }
+
+    /// Runs `body` on a clean stack and raises the mark that `mark` points at.
+    fn measured<T>(
+        &self,
+        mark: impl FnOnce(&mut StackBytes) -> &mut Option<u64>,
+        body: impl FnOnce() -> T,
+    ) -> T {
+        let Some(region) = &self.0.region else {
+            return body();
+        };
+        let (result, bytes) = region.measure(body);
+        let mut stack = self.0.stack.get();
+        let mark = mark(&mut stack);
+        *mark = Some(mark.unwrap_or(0).max(bytes));
+        self.0.stack.set(stack);
+        result
+    }
+
+    /// The whole life of the run: the body, the healed phase, the end of all that is left.
+    fn live(&self, body: impl FnOnce(&Sim) -> Result<(), Stopped>) {
+        let world = &self.0;
+        // Its locals are dropped on a return, or, if the body itself panics, by unwinding.
+        drop(self.catch(|| body(self)));
+        world.phase.set(Phase::Teardown);
+        self.measured(
+            |stack| &mut stack.teardown,
+            || {
+                self.heal();
+                let settled = self.settle();
+                if settled.is_ok() {
+                    world.pending.replace(world.executor.pending());
+                }
+                // A panic among the last drops is recorded by `catch`; nothing is left to stop.
+                drop(world.executor.close(self));
+            },
+        );
+    }
+
+    fn report(&self) -> Report {
+        let world = &self.0;
+        let (digest, trace) = world.trace.take().expect("taken only here").finish();
+        let outcome = world.tracker.finish();
+        let mut stack = world.stack.get();
+        let panics = world.panics.take();
+        if !panics.is_empty() {
+            // The panic machinery itself needs 5 KiB: no verdict on a run that panicked.
+            stack = StackBytes::default();
+        }
+        Report {
+            digest,
+            steps: world.step.get(),
+            time_us: world.clock.now_us(),
+            limit: world.limit.get(),
+            panics,
+            pending: world.pending.take(),
+            held: world.held.take(),
+            stack_bytes: stack,
+            drop_depth: outcome.depth_max,
+            destroyed: outcome.destroyed,
+            destroyed_count: outcome.destroyed_count,
+            never_destroyed: outcome.never_destroyed,
+            answers: None,
+            trace,
+        }
+    }
+}

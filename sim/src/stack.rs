@@ -1,0 +1,234 @@
+//! The measured stack: one very large region that a run lives on, and its high-water mark.
+//!
+//! A page of the region that was never written is not resident, and a word of it that was never
+//! written is zero. So the deepest point that a phase reached can be read afterwards, exactly
+//! and without a hook: everything below the stack pointer is made zero, the phase runs, and
+//! the lowest word that is not zero is its high-water mark. What would overflow an ordinary
+//! stack is then a number, and the run goes on.
+//!
+//! It refuses to measure where it could not be right: under memcheck (which reports the scan as
+//! invalid reads), under Miri and on anything but Linux, [`Region::new`] says so.
+#![expect(
+    unsafe_code,
+    reason = "maps, clears and scans a stack, which safe Rust cannot do"
+)]
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ptr::null_mut;
+
+use corosensei::stack::{Stack, StackPointer};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+
+/// Sizes that are tried in turn: `ulimit -v` or strict overcommit may refuse the first.
+const SIZES: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
+
+/// Bytes below the stack pointer that are cleared by writing, so that their pages stay resident:
+/// a shallow run then costs no page fault. Measured: an ordinary session needs 5 to 12 KiB.
+const KEPT_BYTES: usize = 32 << 10;
+
+/// The frames of [`Region::clear`] itself, which it must not write over. A phase is never said
+/// to need less than about this.
+const MARGIN_BYTES: usize = 1 << 10;
+
+/// Pages asked for at once. The scan goes on past holes shorter than this: a frame of up to
+/// 1 MiB that leaves its pages untouched does not end it.
+const CHUNK_PAGES: usize = 256;
+
+/// A mapped stack of up to 1 GiB of address space; pages are committed only when touched.
+pub struct Region {
+    bottom: NonZeroUsize,
+    size: usize,
+    page: usize,
+}
+
+impl Region {
+    /// Maps a region, with a guard page below; `None` where measuring is impossible.
+    pub fn new() -> Option<Self> {
+        if cfg!(miri) || cfg!(not(target_os = "linux")) || under_memcheck() {
+            return None;
+        }
+        SIZES.into_iter().find_map(Self::map)
+    }
+
+    /// The size of the region, in bytes; the deepest stack that a run survives.
+    pub fn size_bytes(&self) -> usize {
+        self.size
+    }
+
+    fn map(size: usize) -> Option<Self> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new anonymous mapping, at an address that the kernel chooses.
+        let bottom = unsafe { rustix::mm::mmap_anonymous(null_mut(), size, access, flags) }.ok()?;
+        let page = rustix::param::page_size();
+        let region = Self {
+            bottom: NonZeroUsize::new(bottom as usize).expect("mmap never gives address 0"),
+            size,
+            page,
+        };
+        // SAFETY: the page was just mapped, nothing points into it.
+        unsafe { rustix::mm::mprotect(bottom, page, MprotectFlags::empty()) }.ok()?;
+        // With huge pages one touched word makes 512 pages resident. Kernels without them refuse.
+        // SAFETY: advice on our own mapping; it changes no byte.
+        let _refused = unsafe { rustix::mm::madvise(bottom, size, Advice::LinuxNoHugepage) };
+        Some(region)
+    }
+
+    /// Runs `body` on the region. A panic in it must not reach this frame.
+    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+        corosensei::on_stack(OnRegion(self), body)
+    }
+
+    /// Runs `phase` and gives the bytes of stack that it needed, to 8 bytes.
+    ///
+    /// Must be called while the region is the current stack.
+    pub(crate) fn measure<R>(&self, phase: impl FnOnce() -> R) -> (R, u64) {
+        let top = stack_pointer();
+        let kept = self.clear();
+        let result = phase();
+        let lowest = self.lowest_touched(kept);
+        (result, top.saturating_sub(lowest) as u64)
+    }
+
+    /// Makes everything below the caller's frame zero. Returns the lowest address whose page was
+    /// cleared by writing; below it no page is resident.
+    #[inline(never)]
+    fn clear(&self) -> usize {
+        let top = stack_pointer() - MARGIN_BYTES;
+        let floor = self.bottom.get() + self.page;
+        let kept = (top.saturating_sub(KEPT_BYTES) & !(self.page - 1)).max(floor);
+        // SAFETY: from the guard page up to `kept` is our mapping and lies below the stack
+        // pointer by more than the red zone, so no live frame is in it.
+        let advised = unsafe {
+            rustix::mm::madvise(floor as *mut c_void, kept - floor, Advice::LinuxDontNeed)
+        };
+        advised.expect("the kernel takes back pages of a private anonymous mapping");
+        // SAFETY: as above, for `kept` to `top`; MARGIN_BYTES keep this frame and its callee out.
+        unsafe { std::ptr::write_bytes(kept as *mut u8, 0, top - kept) };
+        kept
+    }
+
+    /// The address of the lowest word that is not zero.
+    #[inline(never)]
+    fn lowest_touched(&self, kept: usize) -> usize {
+        let mut start = kept;
+        let mut below = kept;
+        let floor = self.bottom.get() + self.page;
+        while below > floor {
+            let pages = ((below - floor) / self.page).min(CHUNK_PAGES);
+            let chunk = below - pages * self.page;
+            let mut resident = [0_u8; CHUNK_PAGES];
+            // SAFETY: the range is our mapping and page-aligned; one byte a page is written.
+            let answer = unsafe {
+                libc::mincore(
+                    chunk as *mut c_void,
+                    pages * self.page,
+                    resident.as_mut_ptr(),
+                )
+            };
+            assert_eq!(answer, 0, "mincore on our own mapping");
+            match resident[..pages].iter().position(|state| state & 1 != 0) {
+                Some(lowest) => start = chunk + lowest * self.page,
+                None => break,
+            }
+            below = chunk;
+        }
+        // Below `top` there is always a word of a live frame, so the walk ends.
+        let mut word = start;
+        // SAFETY: `word` stays inside the mapping, because this very frame, above it, is not
+        // all zero; volatile, because it reads below live frames and through no reference.
+        while unsafe { std::ptr::read_volatile(word as *const u64) } == 0 {
+            word += 8;
+        }
+        word
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and no run is on it: `enter` borrows the region.
+        let unmapped = unsafe { rustix::mm::munmap(self.bottom.get() as *mut c_void, self.size) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+struct OnRegion<'a>(&'a Region);
+
+// SAFETY: base and limit are the ends of one mapping, page-aligned; the lowest page is a guard.
+unsafe impl Stack for OnRegion<'_> {
+    fn base(&self) -> StackPointer {
+        self.0.bottom.saturating_add(self.0.size)
+    }
+
+    fn limit(&self) -> StackPointer {
+        self.0.bottom
+    }
+}
+
+/// An address within the caller's frame, or just below it.
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here = 0_u64;
+    std::hint::black_box(&raw const here) as usize & !7
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how valgrind shows itself to a process: it preloads a library of each tool"
+)]
+fn under_memcheck() -> bool {
+    std::env::var_os("LD_PRELOAD")
+        .is_some_and(|list| list.to_string_lossy().contains("vgpreload_memcheck"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs `depth` frames of at least 4 KiB.
+    #[inline(never)]
+    fn deep(depth: usize) -> usize {
+        let frame = std::hint::black_box([1_u8; 4096]);
+        match depth {
+            0 => frame.len(),
+            _ => deep(depth - 1) + usize::from(frame[depth % 4096]),
+        }
+    }
+
+    #[test]
+    fn the_mark_grows_by_a_frame_a_call_and_forgets_the_phase_before() {
+        let region = Region::new().expect("Linux, not under memcheck");
+        let measure = |depth| region.enter(|| region.measure(|| deep(depth)).1);
+        let shallow = measure(1);
+        let marks: Vec<u64> = [100, 200, 4000, 100, 1].into_iter().map(measure).collect();
+        let per_call = (marks[1] - marks[0]) as f64 / 100.0;
+        assert!(per_call >= 4096.0, "{per_call} bytes a call");
+        assert_eq!(marks[2] - marks[1], (3800.0 * per_call) as u64);
+        assert_eq!(marks[3], marks[0]);
+        assert_eq!(marks[4], shallow);
+    }
+
+    #[test]
+    fn what_would_overflow_an_ordinary_stack_is_a_number() {
+        let region = Region::new().expect("Linux, not under memcheck");
+        let bytes = region.enter(|| region.measure(|| deep(10_000)).1);
+        assert!(bytes > 40 << 20, "{bytes}");
+    }
+
+    #[test]
+    fn a_frame_with_holes_does_not_end_the_scan() {
+        #[inline(never)]
+        fn holes(depth: usize) -> u8 {
+            let mut frame = std::mem::MaybeUninit::<[u8; 512 << 10]>::uninit();
+            let frame = std::hint::black_box(frame.as_mut_ptr());
+            match depth {
+                0 => frame as usize as u8,
+                _ => holes(depth - 1).wrapping_add(frame as usize as u8),
+            }
+        }
+        let region = Region::new().expect("Linux, not under memcheck");
+        let bytes = region.enter(|| region.measure(|| holes(3)).1);
+        assert!(bytes > 3 * (512 << 10), "{bytes}");
+    }
+}

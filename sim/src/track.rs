@@ -1,0 +1,164 @@
+//! Tracked objects: who was destroyed, when, and inside whose destruction.
+//!
+//! The destruction order is an output of a run. A tracked object records its own drop; drops
+//! that happen while it is being dropped are its children, so the record is a forest.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+
+use serde::Serialize;
+
+use crate::name::Name;
+use crate::run::{Phase, Sim};
+use crate::trace::EventKind;
+
+const CREATED: EventKind = EventKind::new("created");
+const DESTROYED: EventKind = EventKind::new("destroyed");
+
+/// The greatest number of destructions that are kept one by one; the rest are only counted.
+pub const DESTROYED_MAX: usize = 10_000;
+
+/// One destruction, in the order of its start.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Destroyed {
+    /// Who.
+    pub name: Name,
+    /// The place, in the list, of the destruction that this one happened in.
+    pub inside: Option<usize>,
+    /// How many destructions it happened in: 0 for none.
+    pub depth: u32,
+    /// The task that was being polled; `None` for an action of the owner.
+    pub task: Option<Name>,
+    /// The phase of the run.
+    pub phase: Phase,
+    /// The step, from 1; 0 before the first.
+    pub step: u64,
+}
+
+/// A value whose destruction is part of the report.
+///
+/// Dropping it drops the value inside its own destruction: what the value owns and is tracked
+/// too shows as its child.
+pub struct Tracked<T> {
+    value: Option<T>,
+    name: Name,
+    sim: Sim,
+}
+
+impl<T> Tracked<T> {
+    pub(crate) fn new(sim: &Sim, name: Name, value: T) -> Self {
+        sim.tracker().begin(sim, name);
+        Self {
+            value: Some(value),
+            name,
+            sim: sim.clone(),
+        }
+    }
+
+    /// The name in the report.
+    pub fn name(&self) -> Name {
+        self.name
+    }
+}
+
+impl<T> Deref for Tracked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("present until the drop")
+    }
+}
+
+impl<T> DerefMut for Tracked<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("present until the drop")
+    }
+}
+
+impl<T> Drop for Tracked<T> {
+    fn drop(&mut self) {
+        let value = self.value.take();
+        let destruction = self.sim.tracker().end(&self.sim, self.name);
+        drop(value);
+        drop(destruction);
+    }
+}
+
+/// What one run's tracked objects came to.
+#[derive(Default)]
+pub(crate) struct Tracker(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    live: BTreeMap<Name, u32>,
+    destroyed: Vec<Destroyed>,
+    destroyed_count: u64,
+    /// The destructions under way: their places in `destroyed`, if they were kept.
+    open: Vec<Option<usize>>,
+    depth_max: u32,
+}
+
+/// Ends a destruction when it is dropped, in a panic too.
+pub(crate) struct Destruction(Sim);
+
+impl Drop for Destruction {
+    fn drop(&mut self) {
+        self.0.tracker().0.borrow_mut().open.pop();
+    }
+}
+
+/// The outcome of a [`Tracker`].
+pub(crate) struct Outcome {
+    pub destroyed: Vec<Destroyed>,
+    pub destroyed_count: u64,
+    pub depth_max: u32,
+    pub never_destroyed: BTreeMap<Name, u32>,
+}
+
+impl Tracker {
+    pub(crate) fn begin(&self, sim: &Sim, name: Name) {
+        *self.0.borrow_mut().live.entry(name).or_default() += 1;
+        sim.event(CREATED, name, [0, 0]);
+    }
+
+    pub(crate) fn end(&self, sim: &Sim, name: Name) -> Destruction {
+        let mut state = self.0.borrow_mut();
+        // A leaked object may be dropped after the run's end; then there is no entry any more.
+        if let Some(count) = state.live.get_mut(&name) {
+            *count -= 1;
+            if *count == 0 {
+                state.live.remove(&name);
+            }
+        }
+        let depth = state.open.len() as u32;
+        state.depth_max = state.depth_max.max(depth + 1);
+        state.destroyed_count += 1;
+        let kept = (state.destroyed.len() < DESTROYED_MAX).then(|| {
+            let inside = state.open.iter().rev().copied().flatten().next();
+            state.destroyed.push(Destroyed {
+                name,
+                inside,
+                depth,
+                task: sim.current_task(),
+                phase: sim.phase(),
+                step: sim.steps_done(),
+            });
+            state.destroyed.len() - 1
+        });
+        state.open.push(kept);
+        drop(state);
+        sim.event(DESTROYED, name, [u64::from(depth), 0]);
+        Destruction(sim.clone())
+    }
+
+    pub(crate) fn finish(&self) -> Outcome {
+        let state = self.0.take();
+        Outcome {
+            destroyed: state.destroyed,
+            destroyed_count: state.destroyed_count,
+            depth_max: state.depth_max,
+            never_destroyed: state.live,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Server exceptions: what a server may do to a call, around any implementation of it.
+//!
+//! The server is not asked for help: it is wrapped, and each of its calls asks the plan what
+//! becomes of it. An injected panic unwinds like a real one and is data in the trace, not a
+//! finding; what upstream makes of it may be one.
+
+use std::cell::Cell;
+use std::future::pending;
+
+use capnp::capability::{FromServer, Promise};
+use capnp::{Error, ErrorKind};
+use dismantle_sim::{EventKind, Name, Question, Sim, inject_panic, share};
+
+use crate::compat::{Interpose, interposed};
+
+const WHATS: [&str; 8] = [
+    "answers",
+    "failed",
+    "overloaded",
+    "disconnected",
+    "unimplemented",
+    "never",
+    "late",
+    "panics",
+];
+
+/// The decisions of every injected server: its name, then which of its calls, from 0.
+pub static QUESTIONS: [Question; 3] = [
+    Question::word(
+        "server.*.call.*.what",
+        &WHATS,
+        &[
+            share(12, 0, 0),
+            share(6, 1, 4),
+            share(2, 5, 5),
+            share(3, 6, 6),
+        ],
+    )
+    .about("what becomes of the call"),
+    Question::word(
+        "server.*.call.*.when",
+        &["before", "after"],
+        &[share(1, 0, 1)],
+    )
+    .about("whether that is before or after the server's own work"),
+    Question::count(
+        "server.*.call.*.late_us",
+        (1, 60_000_000),
+        1000,
+        &[share(1, 1, 10_000)],
+    )
+    .about("how much later a late call answers, in virtual time"),
+];
+
+const INJECTED: EventKind = EventKind::new("server-behaves");
+
+/// What a server does to one call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behaviour {
+    /// Its own work, undisturbed.
+    Answers,
+    /// Throws an exception of this type.
+    Throws(ErrorKind),
+    /// Never answers.
+    Never,
+    /// Answers later than its work is done, or starts it later.
+    Late {
+        /// Virtual time.
+        delay_us: u64,
+    },
+    /// Panics.
+    Panics,
+}
+
+/// Throws an exception as `behaviour` says; `work` is the method itself.
+pub fn behave(
+    sim: &Sim,
+    behaviour: Behaviour,
+    after_work: bool,
+    work: Box<dyn FnOnce() -> Promise<(), Error>>,
+) -> Promise<(), Error> {
+    let sim = sim.clone();
+    let disturb = move || async move {
+        match behaviour {
+            Behaviour::Answers => Ok(()),
+            Behaviour::Throws(kind) => Err(exception(kind)),
+            Behaviour::Never => pending().await,
+            Behaviour::Late { delay_us } => {
+                sim.sleep_us(delay_us).await;
+                Ok(())
+            }
+            Behaviour::Panics => inject_panic(),
+        }
+    };
+    match (behaviour, after_work) {
+        (Behaviour::Answers, _) => work(),
+        (_, true) => {
+            let answer = work();
+            Promise::from_future(async move {
+                answer.await?;
+                disturb().await
+            })
+        }
+        (_, false) => Promise::from_future(async move {
+            disturb().await?;
+            work().await
+        }),
+    }
+}
+
+/// The exception of a type, as the injected servers throw it.
+pub fn exception(kind: ErrorKind) -> Error {
+    Error {
+        kind,
+        extra: "injected exception".to_owned(),
+    }
+}
+
+/// A client of `server` with generated code, each of whose calls the plan may disturb.
+///
+/// `name` is what the plan's decisions are filed under: `server."server/calculator".call.0.what`.
+pub fn inject<C, S>(sim: &Sim, name: Name, server: S) -> C
+where
+    C: FromServer<S> + 'static,
+    S: 'static,
+{
+    interposed(server, Injector::new(sim, name))
+}
+
+/// Asks the plan about each call of one server.
+pub struct Injector {
+    sim: Sim,
+    name: Name,
+    calls: Cell<u32>,
+}
+
+impl Injector {
+    /// For the server that the plan calls `name`.
+    pub fn new(sim: &Sim, name: Name) -> Self {
+        Self {
+            sim: sim.clone(),
+            name,
+            calls: Cell::new(0),
+        }
+    }
+}
+
+impl Interpose for Injector {
+    fn around(
+        &self,
+        _interface_id: u64,
+        _method_id: u16,
+        work: Box<dyn FnOnce() -> Promise<(), Error>>,
+    ) -> Promise<(), Error> {
+        let call = self.calls.replace(self.calls.get() + 1);
+        let ask = |index: usize| {
+            self.sim
+                .ask(&QUESTIONS[index], &[self.name.into(), call.into()])
+        };
+        let what = if self.sim.healed() { 0 } else { ask(0) };
+        let behaviour = match WHATS[what as usize] {
+            "answers" => return work(),
+            "failed" => Behaviour::Throws(ErrorKind::Failed),
+            "overloaded" => Behaviour::Throws(ErrorKind::Overloaded),
+            "disconnected" => Behaviour::Throws(ErrorKind::Disconnected),
+            "unimplemented" => Behaviour::Throws(ErrorKind::Unimplemented),
+            "never" => Behaviour::Never,
+            "late" => Behaviour::Late { delay_us: ask(2) },
+            "panics" => Behaviour::Panics,
+            other => unreachable!("{other} is no behaviour"),
+        };
+        self.sim.event(INJECTED, self.name, [u64::from(call), what]);
+        behave(&self.sim, behaviour, ask(1) == 1, work)
+    }
+}

@@ -1,0 +1,239 @@
+//! Frames: where messages begin and end in a stream of bytes, and of which kind they are.
+//!
+//! The tap reads what the encoding guarantees and nothing else: the segment table at the start
+//! of a frame and the union tag of the root struct. It never fails; a stream that is no Cap'n
+//! Proto shows as messages of kind [`MessageKind::Other`].
+//! Source: the stream framing of encoding.md and `union` in `struct Message` of `rpc.capnp`.
+
+/// A kind of RPC message, as in `rpc.capnp`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum MessageKind {
+    /// Echoed back because the peer did not know it.
+    Unimplemented,
+    /// The connection ends with an error.
+    Abort,
+    /// A method call.
+    Call,
+    /// The answer to a call or bootstrap.
+    Return,
+    /// The caller needs the answer no more.
+    Finish,
+    /// A promise that was exported has resolved.
+    Resolve,
+    /// An import is no longer needed.
+    Release,
+    /// Asks for the bootstrap capability.
+    Bootstrap,
+    /// An embargo is lifted.
+    Disembargo,
+    /// Anything else.
+    Other,
+}
+
+impl MessageKind {
+    /// The word that traces and plans use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unimplemented => "unimplemented",
+            Self::Abort => "abort",
+            Self::Call => "call",
+            Self::Return => "return",
+            Self::Finish => "finish",
+            Self::Resolve => "resolve",
+            Self::Release => "release",
+            Self::Bootstrap => "bootstrap",
+            Self::Disembargo => "disembargo",
+            Self::Other => "other",
+        }
+    }
+
+    const fn from_tag(tag: u16) -> Self {
+        match tag {
+            0 => Self::Unimplemented,
+            1 => Self::Abort,
+            2 => Self::Call,
+            3 => Self::Return,
+            4 => Self::Finish,
+            5 => Self::Resolve,
+            6 => Self::Release,
+            8 => Self::Bootstrap,
+            13 => Self::Disembargo,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A message in the stream, known as soon as its tag is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// What it is.
+    pub kind: MessageKind,
+    /// Offset of its first byte in the stream.
+    pub start: u64,
+    /// Offset just behind its last byte.
+    pub end: u64,
+}
+
+/// Bytes of a frame's start that are looked at; a root struct further in counts as `Other`.
+const HEAD_BYTES: usize = 64;
+
+/// Cuts a stream of bytes into frames, as the bytes come.
+#[derive(Default)]
+pub struct Framer {
+    head: Vec<u8>,
+    start: u64,
+    offset: u64,
+    end: Option<u64>,
+    announced: bool,
+}
+
+impl Framer {
+    /// Takes the next bytes; calls `seen` for each frame whose kind is now known, in order.
+    pub fn take(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            let wanted = match self.end {
+                Some(end) if self.announced => end - self.offset,
+                _ => 1,
+            };
+            let (now, rest) = bytes.split_at((wanted as usize).min(bytes.len()));
+            bytes = rest;
+            self.offset += now.len() as u64;
+            if !self.announced {
+                self.head.extend_from_slice(now);
+                self.look(&mut seen);
+            }
+            if self.end == Some(self.offset) {
+                self.head.clear();
+                self.start = self.offset;
+                self.end = None;
+                self.announced = false;
+            }
+        }
+    }
+
+    fn look(&mut self, seen: &mut impl FnMut(Frame)) {
+        let Some(segments) = self.u32_at(0) else {
+            return;
+        };
+        // `segments` is one less than their number; the table is padded to a word.
+        let table_bytes = (u64::from(segments) / 2 + 1) * 8;
+        if self.end.is_none() {
+            if table_bytes > HEAD_BYTES as u64 {
+                self.lost(seen);
+                return;
+            }
+            if (self.head.len() as u64) < table_bytes {
+                return;
+            }
+            let words: u64 = (0..=segments as usize)
+                .filter_map(|index| self.u32_at(4 + 4 * index))
+                .map(u64::from)
+                .sum();
+            self.end = Some(self.start + table_bytes + words * 8);
+        }
+        let end = self.end.expect("set just now");
+        let complete = end == self.offset;
+        let kind = match self.tag(table_bytes as usize) {
+            Ok(tag) => MessageKind::from_tag(tag),
+            Err(Unknown::Yet) if !complete => return,
+            Err(_) => MessageKind::Other,
+        };
+        self.announced = true;
+        seen(Frame {
+            kind,
+            start: self.start,
+            end,
+        });
+    }
+
+    /// The union tag of the root struct, whose pointer is the first word behind the table.
+    fn tag(&self, root: usize) -> Result<u16, Unknown> {
+        let pointer = self.u32_at(root).ok_or(Unknown::Yet)?;
+        if pointer & 3 != 0 {
+            return Err(Unknown::ForGood);
+        }
+        let tag = root + 8 + (pointer >> 2) as usize * 8;
+        if tag + 2 > HEAD_BYTES {
+            return Err(Unknown::ForGood);
+        }
+        let bytes = self.head.get(tag..tag + 2).ok_or(Unknown::Yet)?;
+        Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+
+    /// No frame of ours: the rest of the stream counts as one.
+    fn lost(&mut self, seen: &mut impl FnMut(Frame)) {
+        self.announced = true;
+        self.end = Some(u64::MAX);
+        seen(Frame {
+            kind: MessageKind::Other,
+            start: self.start,
+            end: u64::MAX,
+        });
+    }
+
+    fn u32_at(&self, at: usize) -> Option<u32> {
+        let bytes = self.head.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+    }
+}
+
+enum Unknown {
+    Yet,
+    ForGood,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capnp::message::Builder;
+    use capnp_rpc::rpc_capnp::message;
+
+    fn stream() -> (Vec<u8>, Vec<u64>) {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        for index in 0..4_u32 {
+            let mut builder = Builder::new_default();
+            let root = builder.init_root::<message::Builder<'_>>();
+            match index {
+                0 => root.init_bootstrap().set_question_id(1),
+                1 => root.init_call().set_question_id(2),
+                2 => root.init_release().set_id(3),
+                _ => root.init_abort().set_reason("x".repeat(5000).as_str()),
+            }
+            capnp::serialize::write_message(&mut bytes, &builder).expect("a Vec takes all");
+            ends.push(bytes.len() as u64);
+        }
+        (bytes, ends)
+    }
+
+    #[test]
+    fn frames_are_the_same_however_the_bytes_are_cut() {
+        let (bytes, ends) = stream();
+        for size in [1, 2, 3, 7, 8, 24, 100, bytes.len()] {
+            let mut framer = Framer::default();
+            let mut frames = Vec::new();
+            for piece in bytes.chunks(size) {
+                framer.take(piece, |frame| frames.push(frame));
+            }
+            let kinds: Vec<_> = frames.iter().map(|frame| frame.kind.word()).collect();
+            assert_eq!(
+                kinds,
+                ["bootstrap", "call", "release", "abort"],
+                "pieces of {size}"
+            );
+            assert_eq!(
+                frames.iter().map(|frame| frame.end).collect::<Vec<_>>(),
+                ends
+            );
+            assert_eq!(frames[2].start, ends[1]);
+        }
+    }
+
+    #[test]
+    fn noise_is_one_message_of_no_kind() {
+        let mut framer = Framer::default();
+        let mut frames = Vec::new();
+        framer.take(&[0xff; 1000], |frame| frames.push(frame.kind));
+        assert_eq!(frames, [MessageKind::Other]);
+    }
+}

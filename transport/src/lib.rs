@@ -1,0 +1,27 @@
+//! Both ends of a Cap'n Proto connection on a simulated byte pipe.
+//!
+//! This crate knows nothing of scenarios, files or command lines. It owns the pipe with its
+//! faults ([`Link`]), the vat ([`Vat`]: capnp-rpc's own `RpcSystem`, unpatched, with its parts
+//! named and its messages tracked), and server exceptions injected around any server
+//! ([`inject`]). What differs between releases of capnp-rpc is in [`compat`] alone.
+
+mod frame;
+mod pipe;
+
+pub mod compat;
+mod message;
+mod vat;
+
+mod exception;
+
+pub use exception::{Behaviour, Injector, behave, exception, inject};
+pub use frame::{Frame, Framer, MessageKind};
+pub use pipe::{End, Link, Pipe, Reader, Writer};
+pub use vat::Vat;
+
+use dismantle_sim::Question;
+
+/// The questions that this crate's parts ask.
+pub fn questions() -> [&'static [Question]; 2] {
+    [&pipe::QUESTIONS, &exception::QUESTIONS]
+}
