@@ -27,7 +27,7 @@ fn main() {
     println!("cargo:rustc-cfg=capnp_server=\"{server}\"");
 
     let (rpc, text) = version("capnp-rpc", "DISMANTLE_CAPNP_RPC_VERSION", || {
-        use capnp_rpc::{rpc_twoparty_capnp::Side, twoparty, VatNetwork};
+        use capnp_rpc::{VatNetwork, rpc_twoparty_capnp::Side, twoparty};
         let (input, output, options) = (&b""[..], Vec::new(), Default::default());
         let mut network = twoparty::VatNetwork::new(input, output, Side::Client, options);
         drop(network.accept());

@@ -6,13 +6,13 @@
 // What is a conversion in one release is none in another.
 #![allow(clippy::useless_conversion)]
 
+use capnp::Error;
 use capnp::any_pointer;
 use capnp::capability::{
     Client, DispatchCallResult, FromClientHook, FromServer, Params, Promise, RemotePromise,
     Results, Server,
 };
 use capnp::private::capability::ClientHook;
-use capnp::Error;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
@@ -241,7 +241,7 @@ impl<F: Handle> Server for Dispatch<F> {
         params: AnyParams,
         results: AnyResults,
     ) -> DispatchCallResult {
-        (self.0 .0)(interface_id, method_id, params, results)
+        (self.0.0)(interface_id, method_id, params, results)
     }
 
     #[cfg(capnp_server = "value")]

@@ -5,7 +5,6 @@
 //! waker of our own, when upstream's write queue lets go of the message.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -16,6 +15,8 @@ use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::{IncomingMessage, OutgoingMessage};
 use dismantle_sim::{EventKind, Name, Sim, Tracked};
+use futures::channel::oneshot;
+use futures::{FutureExt, TryFutureExt};
 use slab::Slab;
 
 const QUEUED: EventKind = EventKind::new("queued");
@@ -26,8 +27,20 @@ const RECEIVED: EventKind = EventKind::new("received");
 /// A message in a vat's send queue, until the queue lets go of it.
 struct Queued {
     fate: Promise<(), Error>,
+    /// Passes the fate on to whoever kept upstream's promise; mostly nobody.
+    told: oneshot::Sender<Result<(), Error>>,
     message: Tracked<()>,
     sim: Sim,
+}
+
+impl Queued {
+    fn end(self, fate: Result<(), Error>) {
+        let event = if fate.is_ok() { SENT } else { UNSENT };
+        self.sim.event(event, self.message.name(), [0, 0]);
+        drop(self.message);
+        // Nobody listens if the promise was dropped.
+        drop(self.told.send(fate));
+    }
 }
 
 thread_local! {
@@ -36,6 +49,8 @@ thread_local! {
     static QUEUE: RefCell<Slab<Queued>> = const { RefCell::new(Slab::new()) };
 }
 
+/// The waker of one queued message. Upstream wakes it while it drops or completes the sending
+/// half, outside any lock (`oneshot::Inner::drop_tx`, futures-channel 0.3).
 struct Released(usize);
 
 impl Wake for Released {
@@ -45,31 +60,27 @@ impl Wake for Released {
             return;
         };
         let mut context = Context::from_waker(Waker::noop());
-        let sent = match std::pin::Pin::new(&mut queued.fate).poll(&mut context) {
-            Poll::Ready(result) => result.is_ok(),
+        match queued.fate.poll_unpin(&mut context) {
+            Poll::Ready(fate) => queued.end(fate),
             Poll::Pending => unreachable!("woken because its fate is known"),
-        };
-        let event = if sent { SENT } else { UNSENT };
-        queued.sim.event(event, queued.message.name(), [0, 0]);
+        }
     }
 }
 
-fn watch(queued: Queued) {
-    let key = QUEUE.with_borrow_mut(|queue| queue.insert(queued));
-    let released = Arc::new(Released(key));
-    let waker = Waker::from(released.clone());
-    let known = QUEUE.with_borrow_mut(|queue| {
-        let mut context = Context::from_waker(&waker);
-        let fate = std::pin::Pin::new(&mut queue[key].fate).poll(&mut context);
-        match fate {
-            Poll::Pending => None,
-            Poll::Ready(result) => Some((result.is_ok(), queue.remove(key))),
+fn watch(mut queued: Queued) {
+    QUEUE.with_borrow_mut(|queue| {
+        let entry = queue.vacant_entry();
+        let waker = Waker::from(Arc::new(Released(entry.key())));
+        match queued.fate.poll_unpin(&mut Context::from_waker(&waker)) {
+            Poll::Ready(fate) => Some((queued, fate)),
+            Poll::Pending => {
+                entry.insert(queued);
+                None
+            }
         }
-    });
-    if let Some((sent, queued)) = known {
-        let event = if sent { SENT } else { UNSENT };
-        queued.sim.event(event, queued.message.name(), [0, 0]);
-    }
+    })
+    .into_iter()
+    .for_each(|(queued, fate)| queued.end(fate));
 }
 
 /// An outgoing message of upstream's, whose way is tracked.
@@ -102,13 +113,15 @@ impl OutgoingMessage for Outgoing {
         let words = self.inner.size_in_words() as u64;
         self.sim.event(QUEUED, self.message.name(), [words, 0]);
         let (fate, body) = self.inner.send();
-        let fate = futures::FutureExt::shared(fate);
+        let (told, tells) = oneshot::channel();
         watch(Queued {
-            fate: Promise::from_future(fate.clone()),
+            fate,
+            told,
             message: self.message,
             sim: self.sim,
         });
-        (Promise::from_future(fate), body)
+        let dropped = |_| Err(Error::disconnected("the send queue is gone".to_owned()));
+        (Promise::from_future(tells.unwrap_or_else(dropped)), body)
     }
 
     fn take(self: Box<Self>) -> Builder<HeapAllocator> {

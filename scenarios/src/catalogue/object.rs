@@ -1,0 +1,280 @@
+//! The object that the built-in scenarios serve: every way in which a method can treat the
+//! capability that it is given.
+//!
+//! Payloads are untyped, so that one source serves every release of capnp-rpc: a call's method
+//! is its method id, the operation that made it its interface id, its one argument the root
+//! pointer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::capability::{Client, Promise, Response};
+use capnp::{Error, ErrorKind, any_pointer};
+use dismantle_sim::{Name, Question, Sim, Tracked, share};
+use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
+use dismantle_transport::{Behaviour, behave, exception};
+use futures::channel::oneshot;
+
+/// What a method does with its argument.
+pub const METHODS: [&str; 10] = [
+    "echo", "keep", "kept", "new", "own", "promise", "early", "callback", "relay", "sink",
+];
+
+/// What becomes of a promise capability.
+pub const RESOLUTIONS: [&str; 5] = ["object", "argument", "error", "never", "dropped"];
+
+/// What the server does to the call itself.
+pub const OUTCOMES: [&str; 7] = [
+    "answers",
+    "failed",
+    "overloaded",
+    "disconnected",
+    "unimplemented",
+    "never",
+    "late",
+];
+
+/// Decisions about one call, by its operation; asked where the call is served.
+pub static QUESTIONS: [Question; 4] = [
+    Question::word(
+        "op.*.outcome",
+        &OUTCOMES,
+        &[
+            share(10, 0, 0),
+            share(3, 1, 4),
+            share(2, 5, 5),
+            share(2, 6, 6),
+        ],
+    )
+    .about("what the server does to the call"),
+    Question::word("op.*.outcome_when", &["before", "after"], &[share(1, 0, 1)])
+        .about("whether it does so before or after the method's own work"),
+    Question::word(
+        "op.*.resolution",
+        &RESOLUTIONS,
+        &[share(3, 0, 0), share(2, 1, 1), share(1, 2, 4)],
+    )
+    .about("what the promise capability becomes"),
+    Question::count(
+        "op.*.late_us",
+        (0, 60_000_000),
+        1000,
+        &[share(1, 0, 0), share(3, 1, 5000)],
+    )
+    .about("how late the answer or the resolution is, in virtual time"),
+];
+
+/// Names of the decisions that one call asks, so that a scenario can file them elsewhere.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// The operation, from 1.
+    pub operation: u32,
+    /// Which of its repetitions, from 0.
+    pub repetition: u32,
+}
+
+/// Repetitions are numbered behind operations, so that a name tells both: `client/call/3` is
+/// operation 3, `client/call/67` its first repetition.
+const OPERATIONS_STRIDE: u32 = 64;
+
+impl Call {
+    /// One number for both.
+    pub fn index(self) -> u32 {
+        self.operation + self.repetition * OPERATIONS_STRIDE
+    }
+
+    fn interface_id(self) -> u64 {
+        u64::from(self.repetition) << 32 | u64::from(self.operation)
+    }
+
+    fn from_interface_id(id: u64) -> Self {
+        Self {
+            operation: id as u32,
+            repetition: (id >> 32) as u32,
+        }
+    }
+}
+
+/// What an object consists of, destroyed inside the object's own destruction.
+struct State {
+    sim: Sim,
+    vat: &'static str,
+    kept: RefCell<Option<Client>>,
+}
+
+/// A server object of one vat.
+struct Object(Tracked<State>);
+
+/// A capability to a new object, `vat/object/N`.
+pub fn object(sim: &Sim, vat: &'static str, number: u32) -> Client {
+    let state = State {
+        sim: sim.clone(),
+        vat,
+        kept: RefCell::new(None),
+    };
+    let name = Name::numbered(vat, "object", number);
+    compat::client(Rc::new(Object(sim.track(name, state))))
+}
+
+/// Another reference to the same capability.
+pub fn same(client: &Client) -> Client {
+    Client::new(client.hook.add_ref())
+}
+
+/// Calls `method` of `target` and passes `argument`; returns what upstream returns.
+pub fn call(
+    target: &Client,
+    call: Call,
+    method: &str,
+    argument: Option<&Client>,
+) -> capnp::capability::RemotePromise<any_pointer::Owned> {
+    compat::send(target, call.interface_id(), method_id(method), |params| {
+        set(params, argument);
+        Ok(())
+    })
+}
+
+/// The same as a streaming call: its promise is for the flow, not for an answer.
+pub fn call_streaming(
+    target: &Client,
+    call: Call,
+    argument: Option<&Client>,
+) -> Promise<(), Error> {
+    compat::send_streaming(target, call.interface_id(), method_id("sink"), |params| {
+        set(params, argument);
+        Ok(())
+    })
+}
+
+/// The capability in a response, if there is one.
+pub fn capability(response: &Response<any_pointer::Owned>) -> Option<Client> {
+    let untyped: Untyped = response.get().ok()?.get_as_capability().ok()?;
+    Some(untyped.0)
+}
+
+fn set(mut pointer: any_pointer::Builder<'_>, capability: Option<&Client>) {
+    if let Some(capability) = capability {
+        pointer.set_as_capability(capability.hook.add_ref());
+    }
+}
+
+fn method_id(method: &str) -> u16 {
+    let place = METHODS.iter().position(|known| *known == method);
+    place.expect("a method of the object") as u16
+}
+
+/// A promise capability that becomes what the plan says for `operation`.
+pub fn promise(sim: &Sim, vat: &'static str, call: Call, argument: Option<Client>) -> Client {
+    let (sim, part) = (sim.clone(), [call.operation.into()]);
+    let late_us = sim.ask(&QUESTIONS[3], &part);
+    let resolution = RESOLUTIONS[sim.ask(&QUESTIONS[2], &part) as usize];
+    compat::future_client(async move {
+        sim.sleep_us(late_us).await;
+        resolve(&sim, vat, call, resolution, argument).await
+    })
+}
+
+/// What a promise capability becomes, by the word for it.
+pub async fn resolve(
+    sim: &Sim,
+    vat: &'static str,
+    call: Call,
+    resolution: &str,
+    argument: Option<Client>,
+) -> Result<Client, Error> {
+    match (resolution, argument) {
+        ("argument", Some(argument)) => Ok(argument),
+        ("object" | "argument", _) => Ok(object(sim, vat, call.index())),
+        ("error", _) => Err(exception(ErrorKind::Failed)),
+        ("never", _) => std::future::pending().await,
+        (_, argument) => {
+            drop(argument);
+            let (sender, receiver) = oneshot::channel::<Client>();
+            drop(sender);
+            receiver
+                .await
+                .map_err(|_| exception(ErrorKind::Disconnected))
+        }
+    }
+}
+
+impl Serve for Object {
+    fn call(
+        self: Rc<Self>,
+        interface_id: u64,
+        method_id: u16,
+        params: AnyParams,
+        results: AnyResults,
+    ) -> Promise<(), Error> {
+        let sim = self.0.sim.clone();
+        let call = Call::from_interface_id(interface_id);
+        let part = [call.operation.into()];
+        let behaviour = match OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize] {
+            "failed" => Behaviour::Throws(ErrorKind::Failed),
+            "overloaded" => Behaviour::Throws(ErrorKind::Overloaded),
+            "disconnected" => Behaviour::Throws(ErrorKind::Disconnected),
+            "unimplemented" => Behaviour::Throws(ErrorKind::Unimplemented),
+            "never" => Behaviour::Never,
+            "late" => Behaviour::Late {
+                delay_us: sim.ask(&QUESTIONS[3], &part),
+            },
+            _ => Behaviour::Answers,
+        };
+        let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
+        let work = move || Promise::from_future(self.serve(call, method_id, params, results));
+        behave(&sim, behaviour, after_work, Box::new(work))
+    }
+
+    fn is_streaming(&self, _interface_id: u64, method_id: u16) -> bool {
+        METHODS.get(usize::from(method_id)) == Some(&"sink")
+    }
+}
+
+impl Object {
+    async fn serve(
+        self: Rc<Self>,
+        call: Call,
+        method_id: u16,
+        params: AnyParams,
+        mut results: AnyResults,
+    ) -> Result<(), Error> {
+        let State { sim, vat, kept } = &*self.0;
+        let argument = params.get()?.get_as_capability::<Untyped>().ok();
+        let argument = argument.map(|untyped| untyped.0);
+        match METHODS.get(usize::from(method_id)).copied() {
+            Some("echo") => set(results.get(), argument.as_ref()),
+            Some("keep") => {
+                let before = kept.replace(argument);
+                drop(before);
+            }
+            Some("kept") => {
+                let cap = kept.borrow().as_ref().map(same);
+                set(results.get(), cap.as_ref());
+            }
+            Some("new") => set(results.get(), Some(&object(sim, vat, call.index()))),
+            Some("own") => set(results.get(), Some(&compat::client(self.clone()))),
+            Some("promise") => set(results.get(), Some(&promise(sim, vat, call, argument))),
+            Some("early") => {
+                set(results.get(), Some(&object(sim, vat, call.index())));
+                results.set_pipeline()?;
+                sim.sleep_us(sim.ask(&QUESTIONS[3], &[call.operation.into()]))
+                    .await;
+            }
+            Some("callback") => {
+                if let Some(argument) = argument {
+                    self::call(&argument, call, "echo", None).promise.await?;
+                }
+            }
+            Some("relay") => {
+                let target = kept.borrow().as_ref().map(same).or(argument);
+                if let Some(target) = target {
+                    let response = self::call(&target, call, "new", None).promise.await?;
+                    set(results.get(), capability(&response).as_ref());
+                }
+            }
+            Some("sink") => {}
+            _ => return Err(Error::unimplemented("no such method".to_owned())),
+        }
+        Ok(())
+    }
+}

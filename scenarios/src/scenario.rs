@@ -1,0 +1,69 @@
+//! What a scenario is: a system to build, drive and take apart, and the questions it asks.
+
+use dismantle_sim::{Limits, Question, Sim, Stopped, Vocabulary};
+
+/// A system under test and the ways in which it may end.
+///
+/// Implement it for a system of your own; the built-in catalogue uses nothing else.
+pub trait Scenario: Sync {
+    /// The name on the command line and in plans: `program`.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in one line.
+    fn about(&self) -> &'static str;
+
+    /// What a user sets by hand (`--set calls=1000`): questions of one segment.
+    fn parameters(&self) -> &'static [Question] {
+        &[]
+    }
+
+    /// The questions that its runs ask, beside those of the simulation and the transport.
+    fn questions(&self) -> Vec<&'static [Question]> {
+        Vec::new()
+    }
+
+    /// Where its runs stop that would not stop by themselves.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// The parameter or decision that `growth` enlarges if it is not told: `calls`.
+    fn over(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether its bug is ours, put there to be found. `fuzz` leaves it out unless it is named.
+    fn planted(&self) -> bool {
+        false
+    }
+
+    /// One run: enters the phases `build`, `drive` and `teardown` in this order.
+    ///
+    /// What it spawns with [`Sim::spawn_must_end`] has to end; what it tracks has to be
+    /// destroyed; nothing may panic. The checks see to that.
+    ///
+    /// # Errors
+    /// [`Stopped`], passed on from the simulation.
+    fn run(&self, sim: &Sim) -> Result<(), Stopped>;
+}
+
+/// All questions that runs of `scenario` may ask.
+pub fn vocabulary(scenario: &dyn Scenario) -> Vocabulary {
+    let mut questions = scenario.questions();
+    questions.extend(dismantle_transport::questions());
+    questions.extend(dismantle_sim::questions());
+    Vocabulary {
+        scenario: scenario.name(),
+        limits: scenario.limits(),
+        parameters: scenario.parameters(),
+        questions,
+    }
+}
+
+/// The scenario of that name.
+pub fn find<'a>(scenarios: &[&'a dyn Scenario], name: &str) -> Option<&'a dyn Scenario> {
+    scenarios
+        .iter()
+        .copied()
+        .find(|scenario| scenario.name() == name)
+}
