@@ -277,7 +277,7 @@ impl Executor {
                 break (ready.key, task.name, task.waker.clone(), future);
             }
         };
-        let step = sim.next_step();
+        let step = sim.begin_step(name);
         sim.event(POLL, name, [0, 0]);
         self.running.set(Some((key, name)));
         self.wait.set(None);

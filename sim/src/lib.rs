@@ -52,7 +52,7 @@ pub use clock::{Elapsed, Sleep, timeout};
 pub use decision::{Draw, Part, Question, Seed, Share, Value, share};
 pub use entropy::asked_bytes;
 pub use executor::{JoinHandle, Pending, Spawner};
-pub use name::Name;
+pub use name::{Name, hash};
 pub use panics::{Panic, inject_panic};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
 pub use report::{Held, Report, StackBytes};

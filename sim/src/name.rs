@@ -109,6 +109,11 @@ pub(crate) const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
+/// A 64-bit hash (FNV-1a) that is the same in every process and every build.
+pub const fn hash(bytes: &[u8]) -> u64 {
+    fnv(FNV_START, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

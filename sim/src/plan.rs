@@ -152,6 +152,14 @@ impl Plan {
         Path::read(name).is_ok_and(|path| self.answers.remove(&path).is_some())
     }
 
+    /// The same plan without any answer.
+    pub fn cleared(&self) -> Self {
+        Self {
+            answers: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// Reads a plan file; `vocabulary` knows the scenarios by name.
     ///
     /// # Errors

@@ -79,6 +79,8 @@ pub trait Recorder: Send + Sync {
     fn answer(&self, path: &str, value: &Value);
     /// A panic was raised; the process may be about to abort.
     fn panic(&self, panic: &Panic);
+    /// A step begins: one poll of `task`, which may never return.
+    fn step(&self, step: u64, task: Name);
 }
 
 /// How to run a plan.
@@ -179,6 +181,7 @@ fn on_this_thread(
         decisions: RefCell::new(Decisions::new(plan.given(), options.seed, recorder)),
         trace: RefCell::new(Some(Trace::new(options.trace))),
         detailed: options.trace,
+        recorder: options.recorder.clone(),
         phase: Cell::new(Phase::Build),
         step: Cell::new(0),
         stack: Cell::default(),
@@ -220,6 +223,7 @@ struct World {
     trace: RefCell<Option<Trace>>,
     /// Measure the owner's actions in teardown one by one.
     detailed: bool,
+    recorder: Option<Arc<dyn Recorder>>,
     phase: Cell<Phase>,
     step: Cell<u64>,
     stack: Cell<StackBytes>,
@@ -485,9 +489,12 @@ impl Sim {
         &self.0.tracker
     }
 
-    pub(crate) fn next_step(&self) -> u64 {
+    pub(crate) fn begin_step(&self, task: Name) -> u64 {
         let step = self.0.step.get() + 1;
         self.0.step.set(step);
+        if let Some(recorder) = &self.0.recorder {
+            recorder.step(step, task);
+        }
         step
     }
 

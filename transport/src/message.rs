@@ -68,19 +68,20 @@ impl Wake for Released {
 }
 
 fn watch(mut queued: Queued) {
-    QUEUE.with_borrow_mut(|queue| {
-        let entry = queue.vacant_entry();
-        let waker = Waker::from(Arc::new(Released(entry.key())));
-        match queued.fate.poll_unpin(&mut Context::from_waker(&waker)) {
-            Poll::Ready(fate) => Some((queued, fate)),
-            Poll::Pending => {
-                entry.insert(queued);
-                None
+    QUEUE
+        .with_borrow_mut(|queue| {
+            let entry = queue.vacant_entry();
+            let waker = Waker::from(Arc::new(Released(entry.key())));
+            match queued.fate.poll_unpin(&mut Context::from_waker(&waker)) {
+                Poll::Ready(fate) => Some((queued, fate)),
+                Poll::Pending => {
+                    entry.insert(queued);
+                    None
+                }
             }
-        }
-    })
-    .into_iter()
-    .for_each(|(queued, fate)| queued.end(fate));
+        })
+        .into_iter()
+        .for_each(|(queued, fate)| queued.end(fate));
 }
 
 /// An outgoing message of upstream's, whose way is tracked.

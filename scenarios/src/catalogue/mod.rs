@@ -7,6 +7,4 @@ mod waiting;
 use crate::scenario::Scenario;
 
 /// Every built-in scenario, the planted ones last.
-pub fn built_in() -> Vec<&'static dyn Scenario> {
-    vec![&program::Program]
-}
+pub const BUILT_IN: &[&dyn Scenario] = &[&program::Program];

@@ -1,0 +1,179 @@
+//! `fuzz`: the main job.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use dismantle_sim::Seed;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Console, Ended, Exit, Failure, Set, duration, seeds};
+use crate::campaign::{Campaign, Group, Outcome, Progress};
+use crate::check::Class;
+
+/// What `fuzz` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The scenarios; all but the planted ones if none is named
+    scenario: Vec<String>,
+    /// Run these seeds, half open: 0..1000
+    #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with_all = ["time", "from"])]
+    seeds: Option<(u64, u64)>,
+    /// Run for so long (500ms, 60s, 10m)
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    time: Duration,
+    /// The first seed; a fresh one if it is not given
+    #[arg(long, value_name = "N")]
+    from: Option<Seed>,
+    /// Worker processes; as many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Where to write plans
+    #[arg(long, value_name = "DIR", default_value = "target/dismantle")]
+    out: PathBuf,
+    #[command(flatten)]
+    set: Set,
+}
+
+/// Runs the campaign, prints findings and the summary.
+pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
+    let chosen = match arguments.scenario.is_empty() {
+        true => console
+            .scenarios
+            .iter()
+            .copied()
+            .filter(|scenario| !scenario.planted())
+            .collect(),
+        false => {
+            let named = arguments.scenario.iter().map(|name| console.scenario(name));
+            named.collect::<Result<Vec<_>, _>>()?
+        }
+    };
+    let mut plans = Vec::new();
+    for scenario in chosen {
+        plans.push((scenario, console.empty_plan(scenario, &arguments.set)?));
+    }
+    let (from, to, time) = match arguments.seeds {
+        Some((from, to)) => (from, Some(to), None),
+        None => {
+            let from = arguments.from.map_or_else(fresh_seed, |seed| seed.0);
+            (from, None, Some(arguments.time))
+        }
+    };
+    if arguments.seeds.is_none() {
+        eprintln!("seeds from {from} on; the same ones again with --from {from}");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
+    let campaign = Campaign {
+        jobs: if console.in_process {
+            1
+        } else {
+            arguments.jobs.unwrap_or(cores).into()
+        },
+        harness: &|| console.harness(),
+        plans,
+        from,
+        to,
+        time,
+        out: arguments.out,
+        interrupted: console.interrupted.clone(),
+        program: console.program.clone(),
+    };
+    let total = to.map(|to| (to - from) * campaign.plans.len() as u64);
+    let bar = progress_bar(total);
+    let told = |progress: Progress<'_>| match progress {
+        Progress::Seeds(count) => bar.set_position(count),
+        Progress::New(group) => bar.suspend(|| eprintln!("found: {}", group.finding.signature)),
+    };
+    let outcome = campaign.run(&told);
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    print(console, &outcome)?;
+    let found = |class| {
+        outcome
+            .groups
+            .iter()
+            .any(|group| group.finding.class == class)
+    };
+    Ok(if found(Class::Nondeterminism) {
+        Exit::NotDeterministic
+    } else if !outcome.groups.is_empty() {
+        Exit::Findings
+    } else if !outcome.summary.complete {
+        Exit::Interrupted
+    } else if outcome.summary.seeds == 0 {
+        Exit::NothingRan
+    } else {
+        Exit::Clean
+    })
+}
+
+/// A base that nightly runs do not repeat: from the clock, short enough to read out.
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    dismantle_sim::hash(&since.as_nanos().to_le_bytes()) % 1_000_000_000
+}
+
+fn progress_bar(total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => (
+            ProgressBar::new(total),
+            "{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {pos} seeds, {per_sec}, {elapsed}",
+        ),
+    };
+    // Drawn on a terminal only; elsewhere it stays silent.
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.with_style(ProgressStyle::with_template(template).expect("a template of ours"))
+}
+
+fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
+    let summary = &outcome.summary;
+    if console.json {
+        for group in &outcome.groups {
+            console.json(group)?;
+        }
+        console.json(summary)?;
+        return Ok(());
+    }
+    let mut text = String::new();
+    for Group {
+        finding,
+        count,
+        seed,
+        scenario,
+        replay,
+        ..
+    } in &outcome.groups
+    {
+        text += &format!("\n{count:>7} x {}\n", finding.signature);
+        text += &format!("          {}\n", finding.detail);
+        text += &format!("          {scenario}, seed {seed}\n");
+        text += &format!("          {replay}\n");
+    }
+    let seconds = summary.seconds;
+    text += &format!(
+        "\n{} seeds in {seconds:.1} s ({:.0} a second){}: {} findings\n",
+        summary.seeds,
+        summary.seeds_per_second,
+        if summary.complete {
+            ""
+        } else {
+            ", INTERRUPTED"
+        },
+        summary.findings,
+    );
+    if summary.deaths > 0 {
+        text += &format!("{} runs took their worker process along\n", summary.deaths);
+    }
+    for (what, count) in &summary.limited {
+        text += &format!("{count} runs were ended by {what}\n");
+    }
+    console.text(&text)?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `growth`: one plan at three sizes.
+
+use dismantle_sim::{Plan, Seed};
+
+use super::{Console, Ended, Exit, Failure};
+use crate::growth::{Growth, Law, Series, measure};
+use crate::harness::Order;
+use crate::report::RunReport;
+
+/// Measures and prints one line a phase.
+pub fn growth(
+    console: &mut Console,
+    plan: &Plan,
+    seed: Option<Seed>,
+    over: Option<String>,
+    sizes: &[u64],
+    expect: Option<Law>,
+) -> Ended {
+    let sizes = <[u64; 3]>::try_from(sizes)
+        .ok()
+        .filter(|[one, two, four]| *one > 0 && *two == one * 2 && *four == one * 4)
+        .ok_or_else(|| Failure::input("--sizes takes n,2n,4n, such as 1000,2000,4000"))?;
+    let scenario = console.scenario(plan.scenario())?;
+    let over = over.or_else(|| {
+        scenario
+            .over()
+            .filter(|over| !over.contains('*'))
+            .map(str::to_owned)
+    });
+    let over = over.ok_or_else(|| {
+        Failure::input(format!(
+            "`{}` has no size of its own; name one with --over",
+            scenario.name()
+        ))
+    })?;
+    let mut probe = plan.clone();
+    probe
+        .set(&over, &dismantle_sim::Value::Count(sizes[2]))
+        .map_err(Failure::input)?;
+    let clamped = probe
+        .answers()
+        .all(|(name, value)| name != over || value.to_string() != sizes[2].to_string());
+    if clamped {
+        return Err(Failure::input(format!(
+            "`{over}` cannot be as large as {}",
+            sizes[2]
+        )));
+    }
+    let order = Order {
+        plan,
+        seed,
+        trace: false,
+    };
+    let quiet = console.json;
+    let tell = |size: u64| {
+        if !quiet {
+            eprintln!("measured {over}={size}");
+        }
+    };
+    let series = measure(console.harness().as_mut(), order, &over, sizes, tell)?;
+    let growths = match series {
+        Series::Measured(growths) => growths,
+        Series::Broken { size, ran } => return broken(console, &over, size, &ran.report),
+    };
+    for growth in &growths {
+        if console.json {
+            console.json(growth)?;
+        } else {
+            console.text(&line(growth))?;
+        }
+    }
+    let met = expect.is_none_or(|expected| greatest(&growths) == expected);
+    Ok(if met { Exit::Clean } else { Exit::Findings })
+}
+
+fn broken(console: &mut Console, over: &str, size: u64, report: &RunReport) -> Ended {
+    if report.findings.is_empty() {
+        return Err(Failure::input(
+            "the stack is not measured here (under memcheck, or not on Linux)",
+        ));
+    }
+    if console.json {
+        console.json(report)?;
+    } else {
+        console.text(&format!(
+            "{over}={size} does not come to an end to measure:\n"
+        ))?;
+        console.text(&report.text())?;
+    }
+    Ok(Exit::Findings)
+}
+
+/// The law of the whole run: that of its worst phase.
+fn greatest(growths: &[Growth]) -> Law {
+    let rank = |law: Law| match law {
+        Law::Constant => 0,
+        Law::Irregular => 1,
+        Law::Linear => 2,
+        Law::Quadratic => 3,
+    };
+    let laws = growths.iter().map(|growth| growth.law);
+    laws.max_by_key(|law| rank(*law)).unwrap_or(Law::Constant)
+}
+
+fn line(growth: &Growth) -> String {
+    let values: Vec<String> = growth.values.iter().map(u64::to_string).collect();
+    let mut line = format!(
+        "{:<9} {:<9} stack {} B at {}={}",
+        growth.phase,
+        growth.law.word(),
+        values.join(", "),
+        growth.over,
+        growth
+            .sizes
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    if growth.law == Law::Linear {
+        line += &format!("; {:.0} B an item", growth.per_item);
+        for (stack, size) in &growth.overflow_at {
+            line += &format!("; {stack} overflows near {size}");
+        }
+    }
+    line + "\n"
+}

@@ -1,0 +1,444 @@
+//! The command line: arguments in, findings and an exit status out.
+//!
+//! With `--json`, standard output carries JSON Lines and nothing else; progress and prose go to
+//! standard error. Only this module and its children touch arguments, standard output and exit
+//! statuses.
+
+mod fuzz;
+mod grow;
+mod single;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use dismantle_sim::{Plan, Seed, Value};
+use serde::Serialize;
+
+use crate::growth::Law;
+use crate::harness::{Harness, InProcess};
+use crate::scenario::{Scenario, find, vocabulary};
+use crate::worker::{self, Isolated, WORKER_ARGUMENT};
+
+/// Deterministic simulation testing of the end of life of Cap'n Proto RPC systems.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit status: 0 clean or measured, 1 findings, 2 bad usage or input, \
+                        3 not deterministic, 4 nothing ran, 130 interrupted with nothing found."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON Lines on standard output, and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+    /// Run in this process, for debuggers: a run that aborts takes it along
+    #[arg(long, global = true)]
+    in_process: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the scenarios with their parameters
+    List {
+        /// List every decision that a plan of this scenario may hold
+        #[arg(value_name = "SCENARIO")]
+        scenario: Option<String>,
+    },
+    /// Run a scenario once: as a seed says, or in its simplest form
+    Run {
+        /// The scenario
+        scenario: String,
+        /// Draw what is not set from this seed (decimal or 0x…)
+        #[arg(long, value_name = "N")]
+        seed: Option<Seed>,
+        #[command(flatten)]
+        set: Set,
+        /// Print every event
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Run many seeds and report what fails, grouped by cause
+    Fuzz(fuzz::Arguments),
+    /// Run a plan file again
+    Replay {
+        /// The plan file
+        plan: PathBuf,
+        /// Print every event
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Measure how the stack grows with the size of the workload
+    Growth {
+        /// The scenario, or a plan file
+        #[arg(value_name = "SCENARIO|PLAN")]
+        subject: String,
+        /// The number to enlarge; the scenario's own choice if it is not given
+        #[arg(long, value_name = "NAME")]
+        over: Option<String>,
+        /// Three sizes: n, 2n and 4n
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "1000,2000,4000",
+            value_name = "N,2N,4N"
+        )]
+        sizes: Vec<u64>,
+        /// Draw what is not set from this seed
+        #[arg(long, value_name = "N")]
+        seed: Option<Seed>,
+        #[command(flatten)]
+        set: Set,
+        /// Exit with 1 unless the greatest law of all phases is this one: O(1), O(n), O(n^2)
+        #[arg(long, value_name = "LAW", value_parser = |word: &str| {
+            Law::from_word(word).ok_or("one of O(1), O(n), O(n^2), irregular")
+        })]
+        expect: Option<Law>,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Set {
+    /// Fix a parameter or any decision: `--set calls=1000`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, Value)>,
+}
+
+fn assignment(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), Value::from_text(value)))
+}
+
+/// How a command ended that ran to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Clean,
+    Findings,
+    NotDeterministic,
+    NothingRan,
+    Interrupted,
+}
+
+/// Why a command could not do what it was told.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// Bad usage or input: exit status 2.
+    fn input(message: impl ToString) -> Self {
+        Self {
+            message: message.to_string(),
+            status: 2,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            status: if error.kind() == io::ErrorKind::Interrupted {
+                130
+            } else {
+                2
+            },
+            message: error.to_string(),
+        }
+    }
+}
+
+type Ended = Result<Exit, Failure>;
+
+/// Where a command's words go, and what it may run.
+struct Console {
+    scenarios: &'static [&'static dyn Scenario],
+    /// Standard output, kept apart from what runs print.
+    out: File,
+    json: bool,
+    in_process: bool,
+    interrupted: Arc<AtomicBool>,
+    /// How this program was called, for lines to paste.
+    program: String,
+}
+
+impl Console {
+    fn json(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.print(&text)
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        self.print(text.as_bytes())
+    }
+
+    /// A closed standard output (`| head`) is no failure of ours.
+    fn print(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.out.write_all(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    fn harness(&self) -> Box<dyn Harness> {
+        match self.in_process {
+            true => Box::new(InProcess::new(self.scenarios)),
+            false => Box::new(Isolated::new(
+                self.scenarios.to_vec(),
+                self.interrupted.clone(),
+            )),
+        }
+    }
+
+    fn scenario(&self, name: &str) -> Result<&'static dyn Scenario, Failure> {
+        find(self.scenarios, name).ok_or_else(|| {
+            let known: Vec<_> = self
+                .scenarios
+                .iter()
+                .map(|scenario| scenario.name())
+                .collect();
+            Failure::input(format!(
+                "no scenario `{name}`; there are {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    fn empty_plan(&self, scenario: &dyn Scenario, set: &Set) -> Result<Plan, Failure> {
+        let mut plan = Plan::new(vocabulary(scenario));
+        for (key, value) in &set.set {
+            plan.set(key, value).map_err(|error| {
+                let hint = format!("`{} list {}` shows all", self.program, scenario.name());
+                Failure::input(format!("--set {key}: {error}; {hint}"))
+            })?;
+        }
+        Ok(plan)
+    }
+
+    fn read_plan(&self, path: &Path) -> Result<Plan, Failure> {
+        let complain =
+            |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| complain(&error))?;
+        let known = |name: &str| find(self.scenarios, name).map(vocabulary);
+        Plan::read(&text, known).map_err(|error| complain(&error))
+    }
+}
+
+/// Runs the command line of a program with these scenarios; call it from `main`.
+pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_else(|| "dismantle".to_owned());
+    if arguments.next().as_deref() == Some(WORKER_ARGUMENT) {
+        return serve_as_worker(scenarios, arguments.next());
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let status = if error.use_stderr() { 2 } else { 0 };
+            drop(error.print());
+            return ExitCode::from(status);
+        }
+    };
+    match command(cli, scenarios, program) {
+        Ok(Exit::Clean) => ExitCode::SUCCESS,
+        Ok(Exit::Findings) => ExitCode::from(1),
+        Ok(Exit::NotDeterministic) => ExitCode::from(3),
+        Ok(Exit::NothingRan) => ExitCode::from(4),
+        Ok(Exit::Interrupted) => ExitCode::from(130),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn serve_as_worker(scenarios: &[&dyn Scenario], progress: Option<String>) -> ExitCode {
+    let progress = progress.unwrap_or_default();
+    match worker::serve(scenarios, &progress) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: String) -> Ended {
+    let mut console = Console {
+        scenarios,
+        out: own_stdout()?,
+        json: cli.json,
+        in_process: cli.in_process,
+        interrupted: on_interrupt()?,
+        program,
+    };
+    let ended = match cli.command {
+        Command::List { scenario } => list(&mut console, scenario.as_deref()),
+        Command::Run {
+            scenario,
+            seed,
+            set,
+            trace,
+        } => {
+            let plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
+            single::run(&mut console, &plan, seed, trace)
+        }
+        Command::Fuzz(arguments) => fuzz::fuzz(&mut console, arguments),
+        Command::Replay { plan, trace } => {
+            let plan = console.read_plan(&plan)?;
+            single::run(&mut console, &plan, None, trace)
+        }
+        Command::Growth {
+            subject,
+            over,
+            sizes,
+            seed,
+            set,
+            expect,
+        } => {
+            let mut plan = match find(scenarios, &subject) {
+                Some(scenario) => console.empty_plan(scenario, &set)?,
+                None if Path::new(&subject).exists() => console.read_plan(Path::new(&subject))?,
+                None => return Err(console.scenario(&subject).err().expect("looked for above")),
+            };
+            for (key, value) in &set.set {
+                plan.set(key, value).map_err(Failure::input)?;
+            }
+            grow::growth(&mut console, &plan, seed, over, &sizes, expect)
+        }
+    };
+    match ended {
+        Err(_) if console.interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
+        ended => ended,
+    }
+}
+
+/// Takes standard output for ourselves: what runs print (upstream does) goes to standard error.
+fn own_stdout() -> io::Result<File> {
+    let out = rustix::io::dup(rustix::stdio::stdout())?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(File::from(out))
+}
+
+/// A flag that Ctrl-C raises; a second Ctrl-C ends the process at once.
+fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())?;
+        signal_hook::flag::register(signal, flag.clone())?;
+    }
+    Ok(flag)
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    scenario: &'a str,
+    about: &'a str,
+    planted: bool,
+    over: Option<&'a str>,
+    parameters: Vec<ListedQuestion>,
+}
+
+#[derive(Serialize)]
+struct ListedQuestion {
+    name: &'static str,
+    default: String,
+    possible: String,
+    about: &'static str,
+}
+
+impl ListedQuestion {
+    fn of(question: &dismantle_sim::Question) -> Self {
+        Self {
+            name: question.pattern(),
+            default: question.default_value().to_string(),
+            possible: question.possible(),
+            about: question.description(),
+        }
+    }
+}
+
+fn list(console: &mut Console, only: Option<&str>) -> Ended {
+    let scenarios = match only {
+        Some(name) => vec![console.scenario(name)?],
+        None => console.scenarios.to_vec(),
+    };
+    for scenario in scenarios {
+        let mut questions = scenario.parameters().to_vec();
+        if only.is_some() {
+            let vocabulary = vocabulary(scenario);
+            questions.extend(vocabulary.questions.into_iter().flatten().copied());
+        }
+        let listed = Listed {
+            kind: "scenario",
+            scenario: scenario.name(),
+            about: scenario.about(),
+            planted: scenario.planted(),
+            over: scenario.over(),
+            parameters: questions.iter().map(ListedQuestion::of).collect(),
+        };
+        if console.json {
+            console.json(&listed)?;
+            continue;
+        }
+        let mut text = format!("{:<16} {}\n", listed.scenario, listed.about);
+        for ListedQuestion {
+            name,
+            default,
+            possible,
+            about,
+        } in &listed.parameters
+        {
+            text += &format!("    {name:<28} {about} ({possible}; {default})\n");
+        }
+        console.text(&text)?;
+    }
+    Ok(Exit::Clean)
+}
+
+/// Reads `60s`, `10m`, `500ms` or plain seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a time such as 60s".to_owned())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        _ => Err("expected a time such as 500ms, 60s, 10m or 1h".to_owned()),
+    }
+}
+
+/// Reads `A..B`, half open, decimal or `0x…`.
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let (from, to) = text.split_once("..").ok_or("expected A..B, half open")?;
+    let read = |text: &str| {
+        text.parse::<Seed>()
+            .map_err(|error| format!("`{text}`: {error}"))
+    };
+    let (from, to) = (read(from)?.0, read(to)?.0);
+    if from > to {
+        return Err(format!("{from}..{to} runs backwards"));
+    }
+    Ok((from, to))
+}

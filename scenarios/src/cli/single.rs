@@ -1,0 +1,105 @@
+//! `run` and `replay`: one run, and a second one that has to be the same.
+
+use dismantle_sim::{Plan, Seed};
+use serde::Serialize;
+
+use super::{Console, Ended, Exit};
+use crate::check::{Class, Finding};
+use crate::growth;
+use crate::harness::{Order, Ran, deep_phase};
+use crate::report::Outcome;
+
+/// One event of `--trace --json`.
+#[derive(Serialize)]
+struct TraceLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    event: &'a str,
+}
+
+/// Runs `plan` (and `seed`) twice and prints the report.
+pub fn run(console: &mut Console, plan: &Plan, seed: Option<Seed>, trace: bool) -> Ended {
+    let mut harness = console.harness();
+    let mut ran = harness.run(Order { plan, seed, trace })?;
+    let again = harness.run(Order { plan, seed, trace })?;
+    if (&ran.report.signature, &ran.report.digest)
+        != (&again.report.signature, &again.report.digest)
+    {
+        diverged(&mut ran, &again);
+    }
+    if deep_phase(&ran.report).is_some() {
+        let scenario = console.scenario(plan.scenario())?;
+        let found = growth::findings(harness.as_mut(), scenario, &ran.plan)?;
+        ran.report.add(found);
+    }
+    let report = &ran.report;
+    if console.json {
+        for event in &ran.trace {
+            console.json(&TraceLine {
+                kind: "event",
+                event: event.trim_start(),
+            })?;
+        }
+        console.json(report)?;
+    } else {
+        for event in &ran.trace {
+            console.text(&format!("{event}\n"))?;
+        }
+        console.text(&report.text())?;
+        if let Some(kept_for) = &plan.signature {
+            console.text(&match &report.signature {
+                Some(signature) if signature == kept_for => {
+                    "the same finding as the plan was kept for\n".to_owned()
+                }
+                Some(_) => format!("ANOTHER finding than the plan was kept for: {kept_for}\n"),
+                None => format!("the plan was kept for `{kept_for}`, which did not happen\n"),
+            })?;
+        }
+        if seed.is_some() && report.outcome == Outcome::Failed {
+            let line = format!(
+                "replay: {} run {} --seed {}",
+                console.program,
+                plan.scenario(),
+                report.seed.as_deref().unwrap_or("0")
+            );
+            console.text(&format!("{line}{}\n", settings(plan)))?;
+        }
+    }
+    let diverged = report
+        .findings
+        .iter()
+        .any(|finding| finding.class == Class::Nondeterminism);
+    Ok(match report.outcome {
+        _ if diverged => Exit::NotDeterministic,
+        Outcome::Failed => Exit::Findings,
+        Outcome::Clean | Outcome::Limited => Exit::Clean,
+    })
+}
+
+fn settings(plan: &Plan) -> String {
+    plan.answers()
+        .map(|(name, value)| format!(" --set '{name}={value}'"))
+        .collect()
+}
+
+fn diverged(ran: &mut Ran, again: &Ran) {
+    let parts = ran
+        .trace
+        .iter()
+        .zip(&again.trace)
+        .find(|(one, other)| one != other);
+    let parts = parts.map_or_else(
+        || "`--trace` shows where they part".to_owned(),
+        |(one, other)| format!("they part at `{}` against `{}`", one.trim(), other.trim()),
+    );
+    ran.report.add(vec![Finding {
+        class: Class::Nondeterminism,
+        signature: "nondeterminism of a run".to_owned(),
+        kin: "nondeterminism of a run".to_owned(),
+        site: None,
+        detail: format!(
+            "two runs of one plan gave the digests {} and {}: {parts}",
+            ran.report.digest, again.report.digest
+        ),
+    }]);
+}

@@ -1,0 +1,234 @@
+//! One run, wherever it happens: a plan in, a report and the plan that was really run out.
+
+use std::io;
+use std::sync::Arc;
+
+use dismantle_sim::{Options, Plan, Recorder, Runner, Seed, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::check::{Finding, check};
+use crate::report::RunReport;
+use crate::scenario::{Scenario, find};
+
+/// What to run.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// The answers that are given.
+    pub plan: &'a Plan,
+    /// What answers the rest, if not the defaults.
+    pub seed: Option<Seed>,
+    /// Keep the events.
+    pub trace: bool,
+}
+
+impl<'a> Order<'a> {
+    /// A run of `plan` alone.
+    pub fn of(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            seed: None,
+            trace: false,
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The report.
+    pub report: RunReport,
+    /// All answers that were not the default: running it again gives the same report.
+    pub plan: Plan,
+    /// The events, one a line, if they were asked for.
+    pub trace: Vec<String>,
+}
+
+/// A seed that did not just run clean and shallow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeedReport {
+    /// The seed.
+    pub seed: u64,
+    /// What the checks found, the principal finding first.
+    pub findings: Vec<Finding>,
+    /// Steps of the run: the smaller the run, the better the example.
+    pub steps: u64,
+    /// The limit or the injected stall that ended it.
+    pub limited: Option<String>,
+    /// The deepest phase, if it was deep enough to ask for its law of growth.
+    pub deep: Option<String>,
+}
+
+/// How a series of seeds ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeedsEnd {
+    /// Seeds that were run, from the first.
+    pub run: u64,
+    /// The seed that killed its process, or never came back; it counts as run.
+    pub fatal: Option<u64>,
+    /// The campaign was interrupted.
+    pub interrupted: bool,
+}
+
+/// Where runs happen: in this process, or in one that may die of them.
+pub trait Harness {
+    /// Runs once.
+    ///
+    /// # Errors
+    /// The run could not be started or its result not be had; never what the run came to.
+    fn run(&mut self, order: Order<'_>) -> io::Result<Ran>;
+
+    /// Runs the seeds `from..to` on top of `plan`; `seen` gets those worth a look.
+    ///
+    /// # Errors
+    /// As for [`Harness::run`].
+    fn seeds(
+        &mut self,
+        plan: &Plan,
+        from: u64,
+        to: u64,
+        seen: &mut dyn FnMut(SeedReport),
+    ) -> io::Result<SeedsEnd>;
+}
+
+/// A phase that needs more stack than this is asked for its law; a session needs 5 to 12 KiB.
+/// Only a filter: what it lets through is judged by its growth alone.
+const DEEP_BYTES: u64 = if cfg!(debug_assertions) {
+    160 << 10
+} else {
+    24 << 10
+};
+
+/// The phase of `report` that went deeper than a session does, if one did.
+pub fn deep_phase(report: &RunReport) -> Option<&'static str> {
+    let stack = report.stack_bytes;
+    let phases = [("drive", stack.drive), ("teardown", stack.teardown)];
+    let deep = phases
+        .into_iter()
+        .filter(|(_, bytes)| bytes.is_some_and(|b| b > DEEP_BYTES));
+    deep.max_by_key(|(_, bytes)| *bytes).map(|(phase, _)| phase)
+}
+
+impl SeedReport {
+    /// What a campaign has to know of a run; `None` if it was clean and shallow.
+    pub fn of(seed: u64, report: RunReport) -> Option<Self> {
+        let deep = deep_phase(&report).map(str::to_owned);
+        let limited = report.limit.clone().or_else(|| {
+            let hold = report.held.first()?;
+            Some(format!("{} on {}", hold.fault, hold.by))
+        });
+        let dull = report.findings.is_empty() && limited.is_none() && deep.is_none();
+        (!dull).then_some(Self {
+            seed,
+            steps: report.steps,
+            findings: report.findings,
+            limited,
+            deep,
+        })
+    }
+}
+
+/// Runs in this process: a run that aborts takes it along.
+pub struct InProcess<'a> {
+    runner: Runner,
+    scenarios: &'a [&'a dyn Scenario],
+    recorder: Option<Arc<dyn Recorder>>,
+}
+
+impl<'a> InProcess<'a> {
+    /// For runs of these scenarios.
+    pub fn new(scenarios: &'a [&'a dyn Scenario]) -> Self {
+        Self {
+            runner: Runner::new(),
+            scenarios,
+            recorder: None,
+        }
+    }
+
+    /// Tells `recorder` of each run while it runs.
+    pub fn record(&mut self, recorder: Option<Arc<dyn Recorder>>) {
+        self.recorder = recorder;
+    }
+
+    /// The size of the measured stack, or `None` where stacks are not measured.
+    pub fn stack_size_bytes(&self) -> Option<usize> {
+        self.runner.stack_size_bytes()
+    }
+
+    /// Runs a seed for its report alone: no answers are recorded and no trace is kept.
+    ///
+    /// # Errors
+    /// The plan's scenario is not one of ours.
+    pub fn glance(&self, plan: &Plan, seed: Seed) -> io::Result<RunReport> {
+        let seed = Some(seed);
+        let options = Options {
+            seed,
+            ..Options::default()
+        };
+        let scenario = self.scenario(plan)?;
+        let report = self.runner.run(plan, &options, |sim| scenario.run(sim));
+        let findings = check(&report);
+        Ok(RunReport::new(plan, seed, &report, findings))
+    }
+
+    fn scenario(&self, plan: &Plan) -> io::Result<&'a dyn Scenario> {
+        find(self.scenarios, plan.scenario())
+            .ok_or_else(|| io::Error::other(format!("no scenario `{}`", plan.scenario())))
+    }
+}
+
+impl Harness for InProcess<'_> {
+    fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
+        let scenario = self.scenario(order.plan)?;
+        let options = Options {
+            seed: order.seed,
+            trace: order.trace,
+            record: true,
+            recorder: self.recorder.clone(),
+            unpinned: false,
+        };
+        let mut report = self
+            .runner
+            .run(order.plan, &options, |sim| scenario.run(sim));
+        let answers = report.answers.take().unwrap_or_default();
+        let trace = report.trace.take().unwrap_or_default();
+        let lines = trace.iter().enumerate();
+        Ok(Ran {
+            plan: recorded(
+                order.plan,
+                answers.iter().map(|(path, value)| (path.as_str(), value)),
+            ),
+            trace: lines
+                .map(|(number, event)| format!("{number:>7} {event}"))
+                .collect(),
+            report: RunReport::new(order.plan, order.seed, &report, check(&report)),
+        })
+    }
+
+    fn seeds(
+        &mut self,
+        plan: &Plan,
+        from: u64,
+        to: u64,
+        seen: &mut dyn FnMut(SeedReport),
+    ) -> io::Result<SeedsEnd> {
+        for seed in from..to {
+            if let Some(report) = SeedReport::of(seed, self.glance(plan, Seed(seed))?) {
+                seen(report);
+            }
+        }
+        Ok(SeedsEnd {
+            run: to - from,
+            ..SeedsEnd::default()
+        })
+    }
+}
+
+/// `plan` with exactly the answers that a run was given and that are not the default.
+pub fn recorded<'a>(plan: &Plan, answers: impl Iterator<Item = (&'a str, &'a Value)>) -> Plan {
+    let mut recorded = plan.cleared();
+    for (path, value) in answers {
+        let set = recorded.set(path, value);
+        set.expect("what a run asked is a question of its scenario");
+    }
+    recorded
+}

@@ -1,0 +1,379 @@
+//! The report of one run as users get it: the contract's JSON, and text for people.
+
+use std::fmt::Write as _;
+
+use dismantle_sim::{Destroyed, Held, Name, Pending, Phase, Plan, Report, Seed, StackBytes};
+use dismantle_transport::compat;
+use serde::{Deserialize, Serialize};
+
+use crate::check::Finding;
+
+/// The most entries of a list in a report; the counts beside them are exact.
+const LIST_MAX: usize = 200;
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It came to rest and no check found anything.
+    Clean,
+    /// A check found something.
+    Failed,
+    /// A limit was reached, or an injected stall held it up for good.
+    Limited,
+}
+
+/// The report of one run. Fields may be added, never removed or renamed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunReport {
+    /// `report`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The scenario.
+    pub scenario: String,
+    /// The seed, if one answered; a string, because JSON numbers lose 64-bit integers.
+    pub seed: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The principal finding's signature.
+    pub signature: Option<String>,
+    /// All findings, the principal one first.
+    pub findings: Vec<Finding>,
+    /// The hash of the trace, 16 hexadecimal digits; empty if the process died.
+    pub digest: String,
+    /// Polls of one task.
+    pub steps: u64,
+    /// Virtual time at the end.
+    pub time_us: u64,
+    /// High-water marks of the stack; null where not measured.
+    pub stack_bytes: Stack,
+    /// The greatest number of destructions nested in one another.
+    pub drop_depth: u32,
+    /// Who was destroyed, in order; at most 200.
+    pub destroyed: Vec<String>,
+    /// How many were.
+    pub destroyed_count: u64,
+    /// Who was not; at most 200.
+    pub never_destroyed: Vec<String>,
+    /// How many were not.
+    pub never_destroyed_count: u64,
+    /// The destruction order as a forest; at most 200.
+    pub destruction: Vec<Destruction>,
+    /// The limit that was reached: `steps` or `seconds`.
+    pub limit: Option<String>,
+    /// Tasks still pending at the end; at most 200.
+    pub pending: Vec<Wait>,
+    /// Injected faults that never let go.
+    pub held: Vec<Hold>,
+    /// The version of capnp-rpc under test.
+    pub upstream: String,
+}
+
+/// Bytes of stack by phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stack {
+    /// While both ends were made.
+    pub build: Option<u64>,
+    /// While the workload ran.
+    pub drive: Option<u64>,
+    /// While everything was taken apart.
+    pub teardown: Option<u64>,
+    /// In the owner's own teardown actions, polls apart; with a trace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teardown_actions: Option<u64>,
+}
+
+/// One destruction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Destruction {
+    /// Who.
+    pub name: String,
+    /// How many destructions it happened in.
+    pub depth: u32,
+    /// The task that was being polled; null for an action of the owner.
+    pub task: Option<String>,
+    /// `build`, `drive` or `teardown`.
+    pub phase: String,
+    /// The step.
+    pub step: u64,
+}
+
+/// A task that had not ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// The task.
+    pub task: String,
+    /// What it waits for.
+    pub waits_for: String,
+    /// The step of its last poll.
+    pub since_step: u64,
+    /// Whether its end was promised.
+    pub must_end: bool,
+}
+
+/// An injected fault that held the run up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hold {
+    /// The pipe.
+    pub by: String,
+    /// The fault.
+    pub fault: String,
+    /// Bytes kept back.
+    pub backlog_bytes: u64,
+}
+
+impl RunReport {
+    /// The report of a run that came back.
+    pub fn new(plan: &Plan, seed: Option<Seed>, report: &Report, findings: Vec<Finding>) -> Self {
+        let outcome = match findings.first() {
+            Some(_) => Outcome::Failed,
+            None if report.limit.is_some() || !report.held.is_empty() => Outcome::Limited,
+            None => Outcome::Clean,
+        };
+        let never = &report.never_destroyed;
+        Self {
+            outcome,
+            digest: report.digest.to_string(),
+            steps: report.steps,
+            time_us: report.time_us,
+            stack_bytes: Stack::of(&report.stack_bytes),
+            drop_depth: report.drop_depth,
+            destroyed: capped(&report.destroyed, |destroyed| destroyed.name.to_string()),
+            destroyed_count: report.destroyed_count,
+            never_destroyed: never.keys().take(LIST_MAX).map(Name::to_string).collect(),
+            never_destroyed_count: never.values().copied().map(u64::from).sum(),
+            destruction: capped(&report.destroyed, Destruction::of),
+            limit: report
+                .limit
+                .map(|limit| format!("{limit:?}").to_lowercase()),
+            pending: capped(&report.pending, Wait::of),
+            held: capped(&report.held, Hold::of),
+            ..Self::died(plan, seed, findings)
+        }
+    }
+
+    /// The report of a run that took its process with it.
+    pub fn died(plan: &Plan, seed: Option<Seed>, findings: Vec<Finding>) -> Self {
+        Self {
+            kind: "report".to_owned(),
+            scenario: plan.scenario().to_owned(),
+            seed: seed.map(|seed| seed.to_string()),
+            outcome: Outcome::Failed,
+            signature: findings.first().map(|finding| finding.signature.clone()),
+            findings,
+            digest: String::new(),
+            steps: 0,
+            time_us: 0,
+            stack_bytes: Stack::default(),
+            drop_depth: 0,
+            destroyed: Vec::new(),
+            destroyed_count: 0,
+            never_destroyed: Vec::new(),
+            never_destroyed_count: 0,
+            destruction: Vec::new(),
+            limit: None,
+            pending: Vec::new(),
+            held: Vec::new(),
+            upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
+        }
+    }
+
+    /// Adds what further runs have shown.
+    pub fn add(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+        self.findings.sort_by_key(|finding| finding.class);
+        self.signature = self
+            .findings
+            .first()
+            .map(|finding| finding.signature.clone());
+        if !self.findings.is_empty() {
+            self.outcome = Outcome::Failed;
+        }
+    }
+
+    /// The principal finding.
+    pub fn finding(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+
+    /// The report for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text).expect("a String takes all writes");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let outcome = match self.outcome {
+            Outcome::Clean => "clean",
+            Outcome::Failed => "FAILED",
+            Outcome::Limited => "limited",
+        };
+        let seed = self
+            .seed
+            .as_ref()
+            .map_or_else(String::new, |seed| format!(", seed {seed}"));
+        writeln!(
+            text,
+            "{}{seed}: {outcome} ({})",
+            self.scenario, self.upstream
+        )?;
+        for finding in &self.findings {
+            writeln!(text, "  {}", finding.signature)?;
+            writeln!(text, "      {}", finding.detail)?;
+        }
+        if let Some(limit) = &self.limit {
+            writeln!(text, "  the limit of {limit} was reached")?;
+        }
+        for hold in &self.held {
+            let Hold {
+                by,
+                fault,
+                backlog_bytes,
+            } = hold;
+            writeln!(
+                text,
+                "  {by}: injected {fault} keeps back {backlog_bytes} bytes"
+            )?;
+        }
+        if self.digest.is_empty() {
+            return writeln!(text, "  the process died: nothing else was measured");
+        }
+        let bytes = |bytes: Option<u64>| {
+            bytes.map_or_else(|| "not measured".to_owned(), |bytes| format!("{bytes} B"))
+        };
+        let Stack {
+            build,
+            drive,
+            teardown,
+            teardown_actions,
+        } = self.stack_bytes;
+        writeln!(text, "digest      {}", self.digest)?;
+        writeln!(
+            text,
+            "steps       {} in {} us of virtual time",
+            self.steps, self.time_us
+        )?;
+        writeln!(
+            text,
+            "stack       build {}, drive {}, teardown {}",
+            bytes(build),
+            bytes(drive),
+            bytes(teardown)
+        )?;
+        if teardown_actions.is_some() {
+            writeln!(
+                text,
+                "            of the owner's teardown actions {}",
+                bytes(teardown_actions)
+            )?;
+        }
+        writeln!(text, "drop depth  {}", self.drop_depth)?;
+        writeln!(text, "destroyed   {}", self.destroyed_count)?;
+        let mut cause = String::new();
+        for destruction in &self.destruction {
+            let by = destruction
+                .task
+                .as_ref()
+                .map_or("the owner", String::as_str);
+            let now = format!("{}, step {}, by {by}", destruction.phase, destruction.step);
+            if destruction.depth == 0 && now != cause {
+                writeln!(text, "  {now}")?;
+                cause = now;
+            }
+            let indent = 2 * destruction.depth as usize;
+            writeln!(text, "    {:indent$}{}", "", destruction.name)?;
+        }
+        let hidden = self.destroyed_count - self.destruction.len() as u64;
+        if hidden > 0 {
+            writeln!(text, "    and {hidden} more")?;
+        }
+        if self.never_destroyed_count > 0 {
+            writeln!(text, "never destroyed  {}", self.never_destroyed_count)?;
+            for name in &self.never_destroyed {
+                writeln!(text, "    {name}")?;
+            }
+        }
+        let pending = self.pending.iter().filter(|wait| wait.must_end).peekable();
+        for wait in pending {
+            let Wait {
+                task,
+                waits_for,
+                since_step,
+                ..
+            } = wait;
+            writeln!(
+                text,
+                "pending     {task} waits for {waits_for} since step {since_step}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Stack {
+    fn of(stack: &StackBytes) -> Self {
+        Self {
+            build: stack.build,
+            drive: stack.drive,
+            teardown: stack.teardown,
+            teardown_actions: stack.teardown_actions,
+        }
+    }
+
+    /// The mark of one phase.
+    pub fn phase(&self, phase: Phase) -> Option<u64> {
+        match phase {
+            Phase::Build => self.build,
+            Phase::Drive => self.drive,
+            Phase::Teardown => self.teardown,
+        }
+    }
+}
+
+impl Destruction {
+    fn of(destroyed: &Destroyed) -> Self {
+        Self {
+            name: destroyed.name.to_string(),
+            depth: destroyed.depth,
+            task: destroyed.task.map(|task| task.to_string()),
+            phase: phase_word(destroyed.phase).to_owned(),
+            step: destroyed.step,
+        }
+    }
+}
+
+impl Wait {
+    fn of(pending: &Pending) -> Self {
+        let on = pending.on.map_or_else(String::new, |on| format!(" {on}"));
+        Self {
+            task: pending.task.to_string(),
+            waits_for: format!("{}{on}", pending.waits_for),
+            since_step: pending.since_step,
+            must_end: pending.must_end,
+        }
+    }
+}
+
+impl Hold {
+    fn of(held: &Held) -> Self {
+        Self {
+            by: held.by.to_string(),
+            fault: held.fault.to_owned(),
+            backlog_bytes: held.count,
+        }
+    }
+}
+
+/// The word for a phase, as in JSON.
+pub fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Build => "build",
+        Phase::Drive => "drive",
+        Phase::Teardown => "teardown",
+    }
+}
+
+fn capped<T, U>(list: &[T], convert: impl Fn(&T) -> U) -> Vec<U> {
+    list.iter().take(LIST_MAX).map(convert).collect()
+}

@@ -1,0 +1,502 @@
+//! Worker processes: runs that may abort, overflow or never return, in a process of their own.
+//!
+//! The worker is the same binary with a hidden argument. The protocol is JSON Lines: one
+//! [`Job`] a line on its standard input, one [`Reply`] a line on its standard output. What runs
+//! print goes nowhere: upstream prints on standard output (`SystemTaskReaper`, `lib.rs`).
+//!
+//! What a worker is doing stands in its *progress file*, rewritten before each seed and, in a
+//! single run, before each step; it is what is left when the process is gone. The worker is
+//! killed with its supervisor (parent-death signal) and ends when its standard input ends.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use dismantle_sim::{Name, Panic, Plan, Recorder, Seed, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::check::{aborted, killed, spun};
+use crate::harness::{Harness, InProcess, Order, Ran, SeedReport, SeedsEnd, recorded};
+use crate::report::RunReport;
+use crate::scenario::{Scenario, find, vocabulary};
+
+/// The hidden first argument of a worker.
+pub const WORKER_ARGUMENT: &str = "__worker";
+
+/// A worker that makes no progress for so long is in a poll that never returns. A guess: the
+/// longest step of the built-in scenarios within their work budgets takes well under a second.
+const SPIN_SECONDS: u64 = 10;
+
+/// A worker whose memory has grown by so much is replaced: runs that leak, leak for good.
+const GROWTH_BYTES_MAX: u64 = 64 << 20;
+
+/// What a worker is told to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "lowercase")]
+enum Job {
+    /// Run the seeds `from..to` on top of a plan; reply to each that failed.
+    Seeds { plan: String, from: u64, to: u64 },
+    /// Run once; record answers and panics in the file `log` as they come.
+    Run {
+        plan: String,
+        seed: Option<u64>,
+        trace: bool,
+        log: String,
+    },
+}
+
+/// What a worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "lowercase")]
+enum Reply {
+    /// This seed did something worth a look.
+    Seed(Box<SeedReport>),
+    /// All seeds of the job are run.
+    Done {
+        /// Bytes of memory that the worker has gained since it started.
+        grown_bytes: u64,
+    },
+    /// The single run is over.
+    Ran {
+        report: Box<RunReport>,
+        plan: String,
+        trace: Vec<String>,
+    },
+    /// The job could not be started.
+    Refused { why: String },
+}
+
+// ---- the worker's side
+
+/// Serves jobs until standard input ends. `progress` is the path of the progress file.
+///
+/// # Errors
+/// The streams or the progress file cannot be used.
+pub fn serve(scenarios: &[&dyn Scenario], progress: &str) -> io::Result<()> {
+    let signal = rustix::process::Signal::KILL;
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    let mut replies = File::from(rustix::io::dup(rustix::stdio::stdout())?);
+    let null = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    let progress = Arc::new(Progress(File::options().write(true).open(progress)?));
+    let mut harness = InProcess::new(scenarios);
+    let start_bytes = resident_bytes();
+    for line in io::stdin().lock().lines() {
+        let job: Job = serde_json::from_str(&line?)?;
+        let result = work(&mut harness, scenarios, &progress, job, &mut replies);
+        let reply = match result {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Reply::Done {
+                grown_bytes: resident_bytes().saturating_sub(start_bytes),
+            },
+            Err(error) => Reply::Refused {
+                why: error.to_string(),
+            },
+        };
+        say(&mut replies, &reply)?;
+    }
+    Ok(())
+}
+
+fn work(
+    harness: &mut InProcess<'_>,
+    scenarios: &[&dyn Scenario],
+    progress: &Arc<Progress>,
+    job: Job,
+    replies: &mut File,
+) -> io::Result<Option<Reply>> {
+    let read = |text: &str| {
+        Plan::read(text, |name| find(scenarios, name).map(vocabulary)).map_err(io::Error::other)
+    };
+    match job {
+        Job::Seeds { plan, from, to } => {
+            let plan = read(&plan)?;
+            for seed in from..to {
+                progress.note(seed, 0, "");
+                let report = harness.glance(&plan, Seed(seed))?;
+                if let Some(report) = SeedReport::of(seed, report) {
+                    say(replies, &Reply::Seed(Box::new(report)))?;
+                }
+            }
+            progress.note(to, 0, "");
+            Ok(None)
+        }
+        Job::Run {
+            plan,
+            seed,
+            trace,
+            log,
+        } => {
+            let plan = read(&plan)?;
+            progress.note(seed.unwrap_or(0), 0, "");
+            harness.record(Some(Arc::new(Log {
+                file: File::options().append(true).open(log)?,
+                progress: progress.clone(),
+                seed: seed.unwrap_or(0),
+            })));
+            let ran = harness.run(Order {
+                plan: &plan,
+                seed: seed.map(Seed),
+                trace,
+            });
+            harness.record(None);
+            let ran = ran?;
+            Ok(Some(Reply::Ran {
+                report: Box::new(ran.report),
+                plan: ran.plan.to_string(),
+                trace: ran.trace,
+            }))
+        }
+    }
+}
+
+fn say(replies: &mut File, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    replies.write_all(&line)
+}
+
+/// Memory of this process, in bytes, from `/proc/self/statm`; 0 where there is none.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// What the worker is doing: `seed step task`, always of one length.
+struct Progress(File);
+
+const PROGRESS_BYTES: usize = 96;
+
+impl Progress {
+    fn note(&self, seed: u64, step: u64, task: &str) {
+        let mut line = format!("{seed} {step} {task}");
+        line.truncate(PROGRESS_BYTES);
+        let line = format!("{line:<PROGRESS_BYTES$}");
+        // Nothing depends on it but how the end of this process is explained.
+        drop(self.0.write_all_at(line.as_bytes(), 0));
+    }
+}
+
+/// Writes what a run gives away to a file, so that it outlives the process.
+struct Log {
+    file: File,
+    progress: Arc<Progress>,
+    seed: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LogLine {
+    Count(String, u64),
+    Word(String, String),
+    Panic(String, String),
+}
+
+impl Log {
+    fn write(&self, line: &LogLine) {
+        if let Ok(mut line) = serde_json::to_vec(line) {
+            line.push(b'\n');
+            // A full disk costs the record, not the run.
+            drop((&self.file).write_all(&line));
+        }
+    }
+}
+
+impl Recorder for Log {
+    fn answer(&self, path: &str, value: &Value) {
+        self.write(&match value {
+            Value::Count(count) => LogLine::Count(path.to_owned(), *count),
+            Value::Word(word) => LogLine::Word(path.to_owned(), word.clone()),
+        });
+    }
+
+    fn panic(&self, panic: &Panic) {
+        self.write(&LogLine::Panic(panic.site.clone(), panic.message.clone()));
+    }
+
+    fn step(&self, step: u64, task: Name) {
+        self.progress.note(self.seed, step, &task.to_string());
+    }
+}
+
+// ---- the supervisor's side
+
+/// Runs in a worker process, which is replaced when it dies.
+pub struct Isolated {
+    scenarios: Vec<&'static dyn Scenario>,
+    interrupted: Arc<AtomicBool>,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    replies: Receiver<io::Result<String>>,
+    progress: tempfile::NamedTempFile,
+}
+
+/// How waiting for a reply ended.
+enum Heard {
+    Reply(Reply),
+    Died(ExitStatus),
+    Spun,
+    Interrupted,
+}
+
+impl Isolated {
+    /// For runs of these scenarios; a raised `interrupted` ends what is running.
+    pub fn new(scenarios: Vec<&'static dyn Scenario>, interrupted: Arc<AtomicBool>) -> Self {
+        Self {
+            scenarios,
+            interrupted,
+            process: None,
+        }
+    }
+
+    fn start(&mut self) -> io::Result<&mut Process> {
+        if self.process.is_none() {
+            let progress = tempfile::NamedTempFile::new()?;
+            let mut child = Command::new(std::env::current_exe()?)
+                .arg(WORKER_ARGUMENT)
+                .arg(progress.path())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                // Out of the terminal's foreground group: Ctrl-C is the supervisor's.
+                .process_group(0)
+                .spawn()?;
+            let stdin = child.stdin.take().expect("piped");
+            let stdout = child.stdout.take().expect("piped");
+            let (sender, replies) = channel();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines() {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+            self.process = Some(Process {
+                child,
+                stdin,
+                replies,
+                progress,
+            });
+        }
+        Ok(self.process.as_mut().expect("started"))
+    }
+
+    fn send(&mut self, job: &Job) -> io::Result<()> {
+        let mut line = serde_json::to_vec(job)?;
+        line.push(b'\n');
+        let process = self.start()?;
+        process.progress.as_file().set_len(0)?;
+        process.stdin.write_all(&line)
+    }
+
+    fn hear(&mut self) -> io::Result<Heard> {
+        let mut seen = self.progress();
+        let mut since = Instant::now();
+        loop {
+            let process = self.process.as_mut().expect("a job was sent");
+            match process.replies.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => return Ok(Heard::Reply(serde_json::from_str(&line?)?)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(Heard::Died(process.child.wait()?));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(Heard::Interrupted);
+            }
+            let now = self.progress();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() > Duration::from_secs(SPIN_SECONDS) {
+                return Ok(Heard::Spun);
+            }
+        }
+    }
+
+    /// What the worker said last that it does: seed, step, task.
+    fn progress(&self) -> Option<(u64, u64, String)> {
+        let path = self.process.as_ref()?.progress.path();
+        let line = std::fs::read_to_string(path).ok()?;
+        let mut words = line.trim_end().splitn(3, ' ');
+        let seed = words.next()?.parse().ok()?;
+        let step = words.next()?.parse().ok()?;
+        Some((seed, step, words.next().unwrap_or("").to_owned()))
+    }
+
+    /// Ends the worker; the next job starts another.
+    fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have died already; either way it is gone then.
+            drop(process.child.kill());
+            drop(process.child.wait());
+        }
+    }
+
+    /// The result of a run that its process did not survive, from what is left of it.
+    fn post_mortem(&mut self, order: Order<'_>, heard: &Heard, log: &str) -> Ran {
+        let task = self
+            .progress()
+            .map(|(_, _, task)| task)
+            .filter(|task| !task.is_empty());
+        self.end();
+        let mut answers = Vec::new();
+        let mut panics = Vec::new();
+        for line in log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+        {
+            match line {
+                LogLine::Count(path, count) => answers.push((path, Value::Count(count))),
+                LogLine::Word(path, word) => answers.push((path, Value::Word(word))),
+                LogLine::Panic(site, message) => panics.push(Panic { site, message }),
+            }
+        }
+        let finding = match heard {
+            Heard::Spun => spun(task.as_deref(), SPIN_SECONDS),
+            Heard::Died(status) => match (panics.is_empty(), status.signal()) {
+                (false, _) => aborted(&panics),
+                (true, Some(signal)) => killed(&signal_name(signal), task.as_deref()),
+                (true, None) => killed(&status.to_string(), task.as_deref()),
+            },
+            Heard::Reply(_) | Heard::Interrupted => unreachable!("the process is alive"),
+        };
+        Ran {
+            report: RunReport::died(order.plan, order.seed, vec![finding]),
+            plan: recorded(
+                order.plan,
+                answers.iter().map(|(path, value)| (path.as_str(), value)),
+            ),
+            trace: Vec::new(),
+        }
+    }
+}
+
+impl Harness for Isolated {
+    fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
+        let log = tempfile::NamedTempFile::new()?;
+        self.send(&Job::Run {
+            plan: order.plan.to_string(),
+            seed: order.seed.map(|seed| seed.0),
+            trace: order.trace,
+            log: log.path().to_string_lossy().into_owned(),
+        })?;
+        match self.hear()? {
+            Heard::Reply(Reply::Ran {
+                report,
+                plan,
+                trace,
+            }) => {
+                let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
+                let plan = Plan::read(&plan, vocabulary).map_err(io::Error::other)?;
+                Ok(Ran {
+                    report: *report,
+                    plan,
+                    trace,
+                })
+            }
+            Heard::Reply(other) => Err(unexpected(&other)),
+            Heard::Interrupted => {
+                self.end();
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            heard @ (Heard::Died(_) | Heard::Spun) => {
+                if matches!(heard, Heard::Spun)
+                    && let Some(process) = &mut self.process
+                {
+                    process.child.kill()?;
+                }
+                let log = std::fs::read_to_string(log.path())?;
+                Ok(self.post_mortem(order, &heard, &log))
+            }
+        }
+    }
+
+    fn seeds(
+        &mut self,
+        plan: &Plan,
+        from: u64,
+        to: u64,
+        seen: &mut dyn FnMut(SeedReport),
+    ) -> io::Result<SeedsEnd> {
+        self.send(&Job::Seeds {
+            plan: plan.to_string(),
+            from,
+            to,
+        })?;
+        loop {
+            match self.hear()? {
+                Heard::Reply(Reply::Seed(report)) => seen(*report),
+                Heard::Reply(Reply::Done { grown_bytes }) => {
+                    if grown_bytes > GROWTH_BYTES_MAX {
+                        self.end();
+                    }
+                    return Ok(SeedsEnd {
+                        run: to - from,
+                        ..SeedsEnd::default()
+                    });
+                }
+                Heard::Reply(other) => return Err(unexpected(&other)),
+                Heard::Interrupted => {
+                    // The seed under way is not counted: it was not seen to its end.
+                    let run = self
+                        .progress()
+                        .map_or(0, |(seed, ..)| seed.saturating_sub(from));
+                    self.end();
+                    return Ok(SeedsEnd {
+                        run,
+                        fatal: None,
+                        interrupted: true,
+                    });
+                }
+                Heard::Died(_) | Heard::Spun => {
+                    let seed = self
+                        .progress()
+                        .map_or(from, |(seed, ..)| seed.clamp(from, to - 1));
+                    self.end();
+                    return Ok(SeedsEnd {
+                        run: seed - from + 1,
+                        fatal: Some(seed),
+                        interrupted: false,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn unexpected(reply: &Reply) -> io::Error {
+    match reply {
+        Reply::Refused { why } => io::Error::other(why.clone()),
+        other => io::Error::other(format!("a worker answered out of turn: {other:?}")),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        6 => "SIGABRT".to_owned(),
+        9 => "SIGKILL".to_owned(),
+        11 => "SIGSEGV".to_owned(),
+        other => format!("signal {other}"),
+    }
+}
