@@ -6,14 +6,14 @@
 //! pointer.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::future::pending;
+use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, Promise, Response};
 use capnp::{Error, ErrorKind, any_pointer};
 use dismantle_sim::{Name, Question, Sim, Tracked, share};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::{Behaviour, behave, exception};
-use futures::channel::oneshot;
 
 /// What a method does with its argument.
 pub const METHODS: [&str; 10] = [
@@ -21,10 +21,10 @@ pub const METHODS: [&str; 10] = [
 ];
 
 /// What becomes of a promise capability.
-pub const RESOLUTIONS: [&str; 5] = ["object", "argument", "error", "never", "dropped"];
+const RESOLUTIONS: [&str; 4] = ["object", "argument", "error", "never"];
 
 /// What the server does to the call itself.
-pub const OUTCOMES: [&str; 7] = [
+const OUTCOMES: [&str; 7] = [
     "answers",
     "failed",
     "overloaded",
@@ -52,7 +52,7 @@ pub static QUESTIONS: [Question; 4] = [
     Question::word(
         "op.*.resolution",
         &RESOLUTIONS,
-        &[share(3, 0, 0), share(2, 1, 1), share(1, 2, 4)],
+        &[share(3, 0, 0), share(2, 1, 1), share(1, 2, 3)],
     )
     .about("what the promise capability becomes"),
     Question::count(
@@ -97,7 +97,7 @@ impl Call {
 
 /// What an object consists of, destroyed inside the object's own destruction.
 struct State {
-    sim: Sim,
+    objects: Objects,
     vat: &'static str,
     kept: RefCell<Option<Client>>,
 }
@@ -105,15 +105,72 @@ struct State {
 /// A server object of one vat.
 struct Object(Tracked<State>);
 
-/// A capability to a new object, `vat/object/N`.
-pub fn object(sim: &Sim, vat: &'static str, number: u32) -> Client {
-    let state = State {
-        sim: sim.clone(),
-        vat,
-        kept: RefCell::new(None),
-    };
-    let name = Name::numbered(vat, "object", number);
-    compat::client(Rc::new(Object(sim.track(name, state))))
+/// Makes the server objects of a run, and knows those that are alive.
+#[derive(Clone)]
+pub struct Objects {
+    sim: Sim,
+    made: Rc<RefCell<Vec<Weak<Object>>>>,
+}
+
+impl Objects {
+    /// None yet.
+    pub fn new(sim: &Sim) -> Self {
+        Self {
+            sim: sim.clone(),
+            made: Rc::default(),
+        }
+    }
+
+    /// A capability to a new object, `vat/object/N`.
+    pub fn make(&self, vat: &'static str, number: u32) -> Client {
+        let state = State {
+            objects: self.clone(),
+            vat,
+            kept: RefCell::new(None),
+        };
+        let name = Name::numbered(vat, "object", number);
+        let object = Rc::new(Object(self.sim.track(name, state)));
+        self.made.borrow_mut().push(Rc::downgrade(&object));
+        compat::client(object)
+    }
+
+    /// Makes every object drop what it keeps.
+    ///
+    /// An object may keep itself, or what keeps it: a cycle of the program's own making, which
+    /// is no leak of upstream's. An owner that wants its objects destroyed breaks it.
+    pub fn forget(&self) {
+        let made = self.made.take();
+        for object in made.iter().filter_map(Weak::upgrade) {
+            let kept = object.0.kept.take();
+            drop(kept);
+        }
+    }
+
+    /// A promise capability that becomes what the plan says for the operation.
+    fn promise(&self, vat: &'static str, call: Call, argument: Option<Client>) -> Client {
+        let (objects, part) = (self.clone(), [call.operation.into()]);
+        let late_us = self.sim.ask(&QUESTIONS[3], &part);
+        let resolution = RESOLUTIONS[self.sim.ask(&QUESTIONS[2], &part) as usize];
+        compat::future_client(async move {
+            objects.sim.sleep_us(late_us).await;
+            objects.resolve(vat, call, resolution, argument).await
+        })
+    }
+
+    async fn resolve(
+        &self,
+        vat: &'static str,
+        call: Call,
+        resolution: &str,
+        argument: Option<Client>,
+    ) -> Result<Client, Error> {
+        match (resolution, argument) {
+            ("argument", Some(argument)) => Ok(argument),
+            ("object" | "argument", _) => Ok(self.make(vat, call.index())),
+            ("error", _) => Err(exception(ErrorKind::Failed)),
+            _ => pending().await,
+        }
+    }
 }
 
 /// Another reference to the same capability.
@@ -163,41 +220,6 @@ fn method_id(method: &str) -> u16 {
     place.expect("a method of the object") as u16
 }
 
-/// A promise capability that becomes what the plan says for `operation`.
-pub fn promise(sim: &Sim, vat: &'static str, call: Call, argument: Option<Client>) -> Client {
-    let (sim, part) = (sim.clone(), [call.operation.into()]);
-    let late_us = sim.ask(&QUESTIONS[3], &part);
-    let resolution = RESOLUTIONS[sim.ask(&QUESTIONS[2], &part) as usize];
-    compat::future_client(async move {
-        sim.sleep_us(late_us).await;
-        resolve(&sim, vat, call, resolution, argument).await
-    })
-}
-
-/// What a promise capability becomes, by the word for it.
-pub async fn resolve(
-    sim: &Sim,
-    vat: &'static str,
-    call: Call,
-    resolution: &str,
-    argument: Option<Client>,
-) -> Result<Client, Error> {
-    match (resolution, argument) {
-        ("argument", Some(argument)) => Ok(argument),
-        ("object" | "argument", _) => Ok(object(sim, vat, call.index())),
-        ("error", _) => Err(exception(ErrorKind::Failed)),
-        ("never", _) => std::future::pending().await,
-        (_, argument) => {
-            drop(argument);
-            let (sender, receiver) = oneshot::channel::<Client>();
-            drop(sender);
-            receiver
-                .await
-                .map_err(|_| exception(ErrorKind::Disconnected))
-        }
-    }
-}
-
 impl Serve for Object {
     fn call(
         self: Rc<Self>,
@@ -206,7 +228,7 @@ impl Serve for Object {
         params: AnyParams,
         results: AnyResults,
     ) -> Promise<(), Error> {
-        let sim = self.0.sim.clone();
+        let sim = self.0.objects.sim.clone();
         let call = Call::from_interface_id(interface_id);
         let part = [call.operation.into()];
         let behaviour = match OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize] {
@@ -238,7 +260,7 @@ impl Object {
         params: AnyParams,
         mut results: AnyResults,
     ) -> Result<(), Error> {
-        let State { sim, vat, kept } = &*self.0;
+        let State { objects, vat, kept } = &*self.0;
         let argument = params.get()?.get_as_capability::<Untyped>().ok();
         let argument = argument.map(|untyped| untyped.0);
         match METHODS.get(usize::from(method_id)).copied() {
@@ -251,13 +273,15 @@ impl Object {
                 let cap = kept.borrow().as_ref().map(same);
                 set(results.get(), cap.as_ref());
             }
-            Some("new") => set(results.get(), Some(&object(sim, vat, call.index()))),
+            Some("new") => set(results.get(), Some(&objects.make(vat, call.index()))),
             Some("own") => set(results.get(), Some(&compat::client(self.clone()))),
-            Some("promise") => set(results.get(), Some(&promise(sim, vat, call, argument))),
+            Some("promise") => set(results.get(), Some(&objects.promise(vat, call, argument))),
             Some("early") => {
-                set(results.get(), Some(&object(sim, vat, call.index())));
+                set(results.get(), Some(&objects.make(vat, call.index())));
                 results.set_pipeline()?;
-                sim.sleep_us(sim.ask(&QUESTIONS[3], &[call.operation.into()]))
+                objects
+                    .sim
+                    .sleep_us(objects.sim.ask(&QUESTIONS[3], &[call.operation.into()]))
                     .await;
             }
             Some("callback") => {

@@ -22,7 +22,7 @@ use dismantle_transport::{Link, Vat};
 use futures::FutureExt;
 use futures::channel::oneshot;
 
-use super::object::{self, Call, call, call_streaming, capability, object, same};
+use super::object::{self, Call, Objects, call, call_streaming, capability, same};
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
@@ -115,7 +115,7 @@ static OPERATIONS: [Question; 11] = [
         "op.*.repeat",
         (1, 1_000_000),
         1,
-        &[share(14, 1, 1), share(1, 2, 12)],
+        &[share(8, 1, 1), share(1, 2, 12)],
     )
     .about("how many times"),
     Question::word("op.*.chain", &["parallel", "chained"], &[share(1, 0, 1)])
@@ -239,6 +239,7 @@ struct World {
     sim: Sim,
     parties: [Party; 2],
     made: Vec<Made>,
+    objects: Objects,
     link: Link,
     rests: u32,
 }
@@ -247,8 +248,9 @@ impl World {
     fn new(sim: &Sim) -> Self {
         let (link, client_end, server_end) = Link::new(sim);
         let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
+        let objects = Objects::new(sim);
         let party = |side, end, name, asks: bool| {
-            let mut vat = Vat::new(sim, side, end, Some(object(sim, name, 0)));
+            let mut vat = Vat::new(sim, side, end, Some(objects.make(name, 0)));
             let disconnector = Some(vat.disconnector());
             let bootstrap = asks.then(|| vat.bootstrap());
             vat.start();
@@ -265,6 +267,7 @@ impl World {
                 party(Side::Server, server_end, "server", both),
             ],
             made: vec![Made::default()],
+            objects,
             link,
             rests: 0,
         }
@@ -386,7 +389,7 @@ impl World {
         let argument = self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw);
         match ARGUMENTS[argument as usize] {
             "none" => None,
-            "object" => Some(object(&self.sim, SIDES[side], number)),
+            "object" => Some(self.objects.make(SIDES[side], number)),
             "bootstrap" => self.parties[side].bootstrap.as_ref().map(same),
             _ => {
                 let given = self.ask(5, number) as usize;
@@ -504,6 +507,7 @@ impl World {
             };
             self.wait(steps)?;
         }
+        sim.act(Name::new("owner", "forget"), || self.objects.forget())?;
         Ok(())
     }
 

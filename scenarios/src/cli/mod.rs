@@ -68,6 +68,9 @@ enum Command {
         /// Print every event
         #[arg(long)]
         trace: bool,
+        /// Write the plan of the run to this file
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Run many seeds and report what fails, grouped by cause
     Fuzz(fuzz::Arguments),
@@ -293,14 +296,15 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             seed,
             set,
             trace,
+            out,
         } => {
             let plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
-            single::run(&mut console, &plan, seed, trace)
+            single::run(&mut console, &plan, seed, trace, out.as_deref())
         }
         Command::Fuzz(arguments) => fuzz::fuzz(&mut console, arguments),
         Command::Replay { plan, trace } => {
             let plan = console.read_plan(&plan)?;
-            single::run(&mut console, &plan, None, trace)
+            single::run(&mut console, &plan, None, trace, None)
         }
         Command::Growth {
             subject,

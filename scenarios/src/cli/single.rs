@@ -1,9 +1,12 @@
 //! `run` and `replay`: one run, and a second one that has to be the same.
 
+use std::path::Path;
+
 use dismantle_sim::{Plan, Seed};
 use serde::Serialize;
 
 use super::{Console, Ended, Exit};
+use crate::campaign;
 use crate::check::{Class, Finding};
 use crate::growth;
 use crate::harness::{Order, Ran, deep_phase};
@@ -17,8 +20,14 @@ struct TraceLine<'a> {
     event: &'a str,
 }
 
-/// Runs `plan` (and `seed`) twice and prints the report.
-pub fn run(console: &mut Console, plan: &Plan, seed: Option<Seed>, trace: bool) -> Ended {
+/// Runs `plan` (and `seed`) twice, prints the report and writes the plan to `out`.
+pub fn run(
+    console: &mut Console,
+    plan: &Plan,
+    seed: Option<Seed>,
+    trace: bool,
+    out: Option<&Path>,
+) -> Ended {
     let mut harness = console.harness();
     let mut ran = harness.run(Order { plan, seed, trace })?;
     let again = harness.run(Order { plan, seed, trace })?;
@@ -31,6 +40,11 @@ pub fn run(console: &mut Console, plan: &Plan, seed: Option<Seed>, trace: bool) 
         let scenario = console.scenario(plan.scenario())?;
         let found = growth::findings(harness.as_mut(), scenario, &ran.plan)?;
         ran.report.add(found);
+    }
+    if let Some(path) = out {
+        let mut recorded = ran.plan.clone();
+        recorded.signature = ran.report.signature.clone();
+        campaign::write(path, &recorded.to_string())?;
     }
     let report = &ran.report;
     if console.json {
