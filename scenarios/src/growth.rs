@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Class, Finding};
 use crate::harness::{Harness, Order, Ran};
-use crate::report::phase_word;
+use crate::report::{Stack, phase_word};
 use crate::scenario::Scenario;
 
 /// Differences below this are no growth: the scan is exact to 8 bytes, but a deeper call on one
@@ -108,7 +108,7 @@ const PHASES: [Phase; 3] = [Phase::Build, Phase::Drive, Phase::Teardown];
 
 /// What a series of runs came to.
 pub enum Series {
-    /// Every phase measured at every size.
+    /// The phases that the scenario has, at every size.
     Measured(Vec<Growth>),
     /// The run at one size did not end well, or was not measured.
     Broken {
@@ -140,22 +140,26 @@ pub fn measure(
             ..order
         })?;
         let stack = ran.report.stack_bytes;
-        let measured: Option<Vec<u64>> = PHASES.iter().map(|phase| stack.phase(*phase)).collect();
-        match measured {
-            // A finding (a leak, say) does not spoil the mark; a panic leaves none.
-            Some(measured) => stacks.push(measured),
-            None => {
-                return Ok(Series::Broken {
-                    size,
-                    ran: Box::new(ran),
-                });
-            }
+        // A finding (a leak, say) does not spoil the marks; a panic or a death leaves none.
+        if stack == Stack::default() {
+            return Ok(Series::Broken {
+                size,
+                ran: Box::new(ran),
+            });
         }
+        stacks.push(stack);
         ran_one(size);
     }
-    let growths = PHASES.iter().enumerate().map(|(place, phase)| {
-        let values = [stacks[0][place], stacks[1][place], stacks[2][place]];
-        Growth::new(order.plan.scenario(), *phase, over, sizes, values)
+    let growths = PHASES.iter().filter_map(|phase| {
+        let values: Option<Vec<u64>> = stacks.iter().map(|stack| stack.phase(*phase)).collect();
+        let values = <[u64; 3]>::try_from(values?).expect("one for each size");
+        Some(Growth::new(
+            order.plan.scenario(),
+            *phase,
+            over,
+            sizes,
+            values,
+        ))
     });
     Ok(Series::Measured(growths.collect()))
 }

@@ -1,10 +1,31 @@
 //! The built-in scenarios: a plain array, in the order of `list`.
+//!
+//! They use nothing but what a user's own scenario can use.
 
 mod object;
-mod program;
+mod session;
 mod waiting;
+
+mod backlog;
+mod exception;
+mod orderly;
+mod pipeline;
+mod program;
+
+mod planted;
 
 use crate::scenario::Scenario;
 
 /// Every built-in scenario, the planted ones last.
-pub const BUILT_IN: &[&dyn Scenario] = &[&program::Program];
+pub const BUILT_IN: &[&dyn Scenario] = &[
+    &program::Program,
+    &backlog::Backlog,
+    &exception::Exception,
+    &orderly::Orderly,
+    &pipeline::Pipeline,
+    &planted::PlantedQueue,
+    &planted::PlantedPanic,
+    &planted::PlantedAbort,
+    &planted::PlantedHang,
+    &planted::PlantedLeak,
+];

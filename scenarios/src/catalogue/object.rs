@@ -16,8 +16,8 @@ use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::{Behaviour, behave, exception};
 
 /// What a method does with its argument.
-pub const METHODS: [&str; 10] = [
-    "echo", "keep", "kept", "new", "own", "promise", "early", "callback", "relay", "sink",
+pub const METHODS: [&str; 11] = [
+    "echo", "keep", "kept", "new", "own", "slow", "promise", "early", "callback", "relay", "sink",
 ];
 
 /// What becomes of a promise capability.
@@ -148,13 +148,19 @@ impl Objects {
 
     /// A promise capability that becomes what the plan says for the operation.
     fn promise(&self, vat: &'static str, call: Call, argument: Option<Client>) -> Client {
-        let (objects, part) = (self.clone(), [call.operation.into()]);
-        let late_us = self.sim.ask(&QUESTIONS[3], &part);
-        let resolution = RESOLUTIONS[self.sim.ask(&QUESTIONS[2], &part) as usize];
+        let objects = self.clone();
+        let resolution = self.sim.ask(&QUESTIONS[2], &[call.operation.into()]);
+        let resolution = RESOLUTIONS[resolution as usize];
         compat::future_client(async move {
-            objects.sim.sleep_us(late_us).await;
+            objects.late(call).await;
             objects.resolve(vat, call, resolution, argument).await
         })
+    }
+
+    /// Sleeps for as long as the plan has the operation be late.
+    async fn late(&self, call: Call) {
+        let late_us = self.sim.ask(&QUESTIONS[3], &[call.operation.into()]);
+        self.sim.sleep_us(late_us).await;
     }
 
     async fn resolve(
@@ -275,14 +281,15 @@ impl Object {
             }
             Some("new") => set(results.get(), Some(&objects.make(vat, call.index()))),
             Some("own") => set(results.get(), Some(&compat::client(self.clone()))),
+            Some("slow") => {
+                objects.late(call).await;
+                set(results.get(), Some(&compat::client(self.clone())));
+            }
             Some("promise") => set(results.get(), Some(&objects.promise(vat, call, argument))),
             Some("early") => {
                 set(results.get(), Some(&objects.make(vat, call.index())));
                 results.set_pipeline()?;
-                objects
-                    .sim
-                    .sleep_us(objects.sim.ask(&QUESTIONS[3], &[call.operation.into()]))
-                    .await;
+                objects.late(call).await;
             }
             Some("callback") => {
                 if let Some(argument) = argument {

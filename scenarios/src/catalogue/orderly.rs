@@ -1,0 +1,94 @@
+//! `orderly`: the recommended end. Shut down, wait for the disconnect, then destroy.
+//!
+//! Whatever the pipe does to it, this order has to be clean: no panic, no hang, no leak.
+
+use dismantle_sim::{JoinHandle, Name, Phase, Question, Sim, Stopped, share};
+
+use super::object::{Call, METHODS, Objects, call};
+use super::session::Session;
+use super::waiting::waiting;
+use crate::scenario::Scenario;
+
+static PARAMETERS: [Question; 2] = [
+    Question::count(
+        "calls",
+        (0, 1_000_000),
+        3,
+        &[share(1, 0, 8), share(1, 8, 40)],
+    )
+    .about("calls that are made before the end"),
+    Question::word("finish", &["answered", "in-flight"], &[share(1, 0, 1)])
+        .about("whether the owner waits for the answers before it shuts down"),
+];
+
+static METHOD: Question = Question::word(
+    "call.*.method",
+    &METHODS,
+    &[share(1, 0, METHODS.len() as u64 - 2)],
+)
+.about("the method of that call");
+
+/// The scenario.
+pub struct Orderly;
+
+impl Scenario for Orderly {
+    fn name(&self) -> &'static str {
+        "orderly"
+    }
+
+    fn about(&self) -> &'static str {
+        "shuts down, waits for the disconnect, then destroys: always has to be clean"
+    }
+
+    fn parameters(&self) -> &'static [Question] {
+        &PARAMETERS
+    }
+
+    fn questions(&self) -> Vec<&'static [Question]> {
+        vec![std::slice::from_ref(&METHOD), &super::object::QUESTIONS]
+    }
+
+    fn over(&self) -> Option<&'static str> {
+        Some("calls")
+    }
+
+    fn run(&self, sim: &Sim) -> Result<(), Stopped> {
+        let objects = Objects::new(sim);
+        let (mut session, server) = sim.enter(Phase::Build, || {
+            let mut session = Session::new(sim, objects.make("server", 0));
+            let server = session.server.take();
+            Ok((session, server))
+        })?;
+        let calls = sim.enter(Phase::Drive, || {
+            let calls: Vec<JoinHandle<()>> = (1..=sim.ask(&PARAMETERS[0], &[]) as u32)
+                .filter_map(|number| {
+                    let method = METHODS[sim.ask(&METHOD, &[number.into()]) as usize];
+                    let id = Call {
+                        operation: number,
+                        repetition: 0,
+                    };
+                    let sent = call(server.as_ref()?, id, method, None);
+                    drop(sent.pipeline);
+                    let name = Name::numbered("client", "call", number);
+                    let answer = waiting(sim, "return of", name, sent.promise);
+                    sim.operation(number);
+                    session.link.operation(number);
+                    Some(sim.spawn_must_end(name, async { drop(answer.await) }))
+                })
+                .collect();
+            if sim.ask(&PARAMETERS[1], &[]) == 0 {
+                sim.settle()?;
+                session.link.rest(1);
+            }
+            Ok(calls)
+        })?;
+        sim.enter(Phase::Teardown, || {
+            session.server = server;
+            session.disconnect()?;
+            drop(calls);
+            session.destroy()?;
+            sim.act(Name::new("owner", "forget"), || objects.forget())?;
+            Ok(())
+        })
+    }
+}
