@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -130,10 +130,21 @@ struct State {
     interrupted: bool,
 }
 
+/// Whose turn it is.
+#[derive(Default)]
+struct Next {
+    /// The scenario's place.
+    place: usize,
+    /// Chunks that it has had in a row.
+    turn: u32,
+    /// By scenario: how far from the first seed it has come.
+    offsets: Vec<u64>,
+}
+
 struct Shared<'a> {
     campaign: &'a Campaign<'a>,
     state: Mutex<State>,
-    next: AtomicU64,
+    next: Mutex<Next>,
     started: Instant,
     told: &'a (dyn Fn(Progress<'_>) + Sync),
 }
@@ -148,7 +159,10 @@ impl Campaign<'_> {
         let shared = Shared {
             campaign: self,
             state: Mutex::default(),
-            next: AtomicU64::new(0),
+            next: Mutex::new(Next {
+                offsets: vec![0; self.plans.len()],
+                ..Next::default()
+            }),
             started: Instant::now(),
             told,
         };
@@ -237,6 +251,29 @@ impl Shared<'_> {
         let cut_short = campaign.interrupted.load(Ordering::Relaxed);
         self.lock().interrupted |= cut_short;
         Ok(())
+    }
+
+    /// The next scenario's place and seeds: round and round, each by its weight.
+    fn next_chunk(&self) -> Option<(usize, u64, u64)> {
+        let campaign = self.campaign;
+        let end = campaign.to.unwrap_or(u64::MAX);
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..campaign.plans.len() {
+            let place = next.place;
+            let offset = next.offsets[place];
+            next.turn += 1;
+            if next.turn >= campaign.plans[place].0.weight() {
+                (next.turn, next.place) = (0, (place + 1) % campaign.plans.len());
+            }
+            let from = campaign.from.checked_add(offset).filter(|from| *from < end);
+            if let Some(from) = from {
+                let to = from.saturating_add(CHUNK_SEEDS).min(end);
+                next.offsets[place] = offset + CHUNK_SEEDS;
+                return Some((place, from, to));
+            }
+            (next.turn, next.place) = (0, (place + 1) % campaign.plans.len());
+        }
+        None
     }
 
     fn chunk(

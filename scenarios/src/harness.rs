@@ -132,6 +132,7 @@ pub struct InProcess<'a> {
     runner: Runner,
     scenarios: &'a [&'a dyn Scenario],
     recorder: Option<Arc<dyn Recorder>>,
+    last_words: Option<Arc<str>>,
 }
 
 impl<'a> InProcess<'a> {
@@ -141,7 +142,13 @@ impl<'a> InProcess<'a> {
             runner: Runner::new(),
             scenarios,
             recorder: None,
+            last_words: None,
         }
+    }
+
+    /// Has this line written to standard error if a run aborts the process.
+    pub fn last_words(&mut self, words: Arc<str>) {
+        self.last_words = Some(words);
     }
 
     /// Tells `recorder` of each run while it runs.
@@ -162,6 +169,7 @@ impl<'a> InProcess<'a> {
         let seed = Some(seed);
         let options = Options {
             seed,
+            last_words: self.last_words.clone(),
             ..Options::default()
         };
         let scenario = self.scenario(plan)?;
@@ -184,6 +192,7 @@ impl Harness for InProcess<'_> {
             trace: order.trace,
             record: true,
             recorder: self.recorder.clone(),
+            last_words: self.last_words.clone(),
             unpinned: false,
         };
         let mut report = self

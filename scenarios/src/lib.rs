@@ -10,6 +10,8 @@ mod report;
 
 mod growth;
 
+mod testing;
+
 #[cfg(feature = "cli")]
 mod campaign;
 #[cfg(feature = "cli")]
@@ -24,3 +26,4 @@ pub use growth::{Growth, Law, Series, measure};
 pub use harness::{Harness, InProcess, Order, Ran};
 pub use report::{Outcome, RunReport};
 pub use scenario::{Scenario, find, vocabulary};
+pub use testing::{Check, Setting, check};

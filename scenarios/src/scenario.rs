@@ -37,6 +37,11 @@ pub trait Scenario: Sync {
         false
     }
 
+    /// How many chunks of seeds a campaign gives it for each one that others get.
+    fn weight(&self) -> u32 {
+        1
+    }
+
     /// One run: enters the phases `build`, `drive` and `teardown` in this order.
     ///
     /// What it spawns with [`Sim::spawn_must_end`] has to end; what it tracks has to be

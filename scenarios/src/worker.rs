@@ -31,7 +31,7 @@ pub const WORKER_ARGUMENT: &str = "__worker";
 
 /// A worker that makes no progress for so long is in a poll that never returns. A guess: the
 /// longest step of the built-in scenarios within their work budgets takes well under a second.
-const SPIN_SECONDS: u64 = 5;
+const SPIN_SECONDS: u64 = 3;
 
 /// A worker whose memory has grown by so much is replaced: runs that leak, leak for good.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;

@@ -42,6 +42,7 @@ mod trace;
 mod track;
 
 mod entropy;
+mod last_words;
 mod panics;
 mod stack;
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, Sleep};
 use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share};
 use crate::entropy;
 use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
+use crate::last_words::LastWords;
 use crate::name::Name;
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
@@ -94,6 +95,8 @@ pub struct Options {
     pub record: bool,
     /// Told of answers and panics as they come.
     pub recorder: Option<Arc<dyn Recorder>>,
+    /// Written to standard error if the run aborts the process; end it with a line feed.
+    pub last_words: Option<Arc<str>>,
     /// Leaves the process's own entropy in place: for the canary that shows what the pin is for.
     pub unpinned: bool,
 }
@@ -200,10 +203,12 @@ fn on_this_thread(
         entropy::pin(keys);
     }
     panics::collect(options.recorder.clone());
+    let last_words = options.last_words.clone().map(LastWords::new);
     match region {
         Some(region) => region.enter(|| sim.live(body)),
         None => sim.live(body),
     }
+    drop(last_words);
     let mut report = sim.report();
     report.answers = options.record.then(|| answers.take());
     report

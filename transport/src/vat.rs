@@ -49,6 +49,7 @@ impl Vat {
                 owner: name,
                 sent: Rc::default(),
                 received: Rc::default(),
+                connections: Rc::default(),
             },
             tracked: sim.track(Name::new(name, "network"), ()),
         };
@@ -117,13 +118,15 @@ impl Vat {
     }
 }
 
-/// Names for the messages of one vat, numbered in the order of their making.
+/// Names for the messages and connections of one vat, numbered in the order of their making.
 #[derive(Clone)]
 struct Names {
     sim: Sim,
     owner: &'static str,
     sent: Rc<Cell<u32>>,
     received: Rc<Cell<u32>>,
+    /// Handles: upstream makes one for `connect` and one for `accept`, and drops the second.
+    connections: Rc<Cell<u32>>,
 }
 
 impl Names {
@@ -155,7 +158,10 @@ impl Network {
         Box::new(TrackedConnection {
             inner,
             names: names.clone(),
-            tracked: names.sim.track(Name::new(names.owner, "connection"), ()),
+            tracked: names.sim.track(
+                Name::numbered(names.owner, "connection", next(&names.connections)),
+                (),
+            ),
         })
     }
 }
@@ -181,7 +187,6 @@ impl VatNetwork<Side> for Network {
 struct TrackedConnection {
     inner: Box<dyn Connection<Side>>,
     names: Names,
-    #[expect(dead_code, reason = "its drop is the record")]
     tracked: Tracked<()>,
 }
 
@@ -208,7 +213,7 @@ impl Connection<Side> for TrackedConnection {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
-        let name = Name::new(self.names.owner, "connection");
+        let name = self.tracked.name();
         self.names
             .sim
             .event(SHUTDOWN, name, [u64::from(result.is_err()), 0]);

@@ -18,7 +18,7 @@ pub struct Session {
     pub server_vat: Vat,
     /// Both pipes.
     pub link: Link,
-    disconnector: Option<Disconnector<Side>>,
+    disconnectors: [Option<Disconnector<Side>>; 2],
     sim: Sim,
 }
 
@@ -28,7 +28,7 @@ impl Session {
         let (link, client_end, server_end) = Link::new(sim);
         let mut client_vat = Vat::new(sim, Side::Client, client_end, None);
         let mut server_vat = Vat::new(sim, Side::Server, server_end, Some(bootstrap));
-        let disconnector = Some(client_vat.disconnector());
+        let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         let server = Some(client_vat.bootstrap());
         client_vat.start();
         server_vat.start();
@@ -37,30 +37,35 @@ impl Session {
             client_vat,
             server_vat,
             link,
-            disconnector,
+            disconnectors,
             sim: sim.clone(),
         }
     }
 
-    /// Shuts down and waits for it; whether it came. If not, the report says which stall kept it.
+    /// Shuts down the client and waits for it, and then the server, unless the client's end has
+    /// ended it. If one does not come to its end, the report says which stall kept it.
     ///
     /// # Errors
     /// [`Stopped`] after a panic.
-    pub fn disconnect(&mut self) -> Result<bool, Stopped> {
-        let name = Name::new("client", "disconnect");
-        let Some(disconnector) = self.disconnector.take() else {
-            return Ok(true);
-        };
-        let done = self
-            .sim
-            .spawn_must_end(name, waiting(&self.sim, "end of", name, disconnector));
-        // Upstream reports a shutdown that failed; that is an end, too.
-        let ended = self.sim.run_until(&done)?.is_some();
-        self.sim.settle()?;
-        if !ended {
+    pub fn disconnect(&mut self) -> Result<(), Stopped> {
+        let mut all_ended = true;
+        for side in 0..2 {
+            let vat = [&self.client_vat, &self.server_vat][side];
+            let Some(disconnector) = self.disconnectors[side].take().filter(|_| !vat.has_ended())
+            else {
+                continue;
+            };
+            let name = Name::new(vat.name(), "disconnect");
+            let disconnected = waiting(&self.sim, "end of", name, disconnector);
+            let done = self.sim.spawn_must_end(name, disconnected);
+            // Upstream may report that the shutdown failed; that is an end, too.
+            all_ended &= self.sim.run_until(&done)?.is_some();
+            self.sim.settle()?;
+        }
+        if !all_ended {
             self.link.report_stalls(&self.sim);
         }
-        Ok(ended)
+        Ok(())
     }
 
     /// Destroys the client's parts, then the server's.
