@@ -234,18 +234,10 @@ impl Shared<'_> {
         let campaign = self.campaign;
         let mut harness = (campaign.harness)();
         while !self.over() {
-            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
-            let (scenario, plan) = &campaign.plans[(chunk % campaign.plans.len() as u64) as usize];
-            let offset = chunk / campaign.plans.len() as u64 * CHUNK_SEEDS;
-            let Some(from) = campaign.from.checked_add(offset) else {
-                return Ok(());
+            let Some((place, from, to)) = self.next_chunk() else {
+                break;
             };
-            let to = from
-                .saturating_add(CHUNK_SEEDS)
-                .min(campaign.to.unwrap_or(u64::MAX));
-            if from >= to {
-                return Ok(());
-            }
+            let (scenario, plan) = &campaign.plans[place];
             self.chunk(harness.as_mut(), *scenario, plan, from, to)?;
         }
         let cut_short = campaign.interrupted.load(Ordering::Relaxed);
