@@ -511,7 +511,12 @@ impl Sim {
     }
 
     /// Runs `body`; a panic is recorded and stops the run, an injected one gives `None`.
+    ///
+    /// While a panic unwinds through an owner nothing is caught, as in a program of its own.
     pub(crate) fn catch<T>(&self, body: impl FnOnce() -> T) -> Result<Option<T>, Stopped> {
+        if std::thread::panicking() {
+            return Ok(Some(body()));
+        }
         match catch_unwind(AssertUnwindSafe(body)) {
             Ok(value) => Ok(Some(value)),
             Err(payload) if panics::is_injected(payload.as_ref()) => {

@@ -16,7 +16,7 @@ use capnp::capability::{Client, Response};
 use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{
-    Draw, EventKind, JoinHandle, Name, Part, Phase, Question, Sim, Stopped, share,
+    Draw, EventKind, JoinHandle, Name, Part, Phase, Question, Sim, Stopped, inject_panic, share,
 };
 use dismantle_transport::{Link, Vat};
 use futures::FutureExt;
@@ -144,6 +144,11 @@ static OPERATIONS: [Question; 11] = [
 static BOOTSTRAPS: Question = Question::word("bootstraps", &["client", "both"], &[share(1, 0, 1)])
     .about("which vats ask for their peer's bootstrap capability");
 
+/// Who catches a panic.
+static PANICS: Question =
+    Question::word("panics", &["caught", "unwind"], &[share(1, 0, 1)])
+        .about("whether the executor catches a task's panic, as tokio does, or lets it unwind through its owner, as LocalPool does");
+
 const ITEMS: [&str; 4] = ["disconnect", "calls", "caps", "system"];
 const HOWS: [&str; 3] = ["await", "poll-once", "none"];
 
@@ -213,14 +218,20 @@ impl Scenario for Program {
             &OPERATIONS,
             &object::QUESTIONS,
             std::slice::from_ref(&BOOTSTRAPS),
+            std::slice::from_ref(&PANICS),
             &TEARDOWN,
         ]
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {
         let mut world = sim.enter(Phase::Build, || Ok(World::new(sim)))?;
-        sim.enter(Phase::Drive, || world.operate())?;
-        sim.enter(Phase::Teardown, || world.dismantle())
+        let ended = sim
+            .enter(Phase::Drive, || world.operate())
+            .and_then(|()| sim.enter(Phase::Teardown, || world.dismantle()));
+        if ended.is_err() && sim.ask(&PANICS, &[]) == 1 {
+            world.unwind();
+        }
+        ended
     }
 }
 
@@ -253,6 +264,15 @@ struct World {
     rests: u32,
 }
 
+struct Unwinding(World);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        // The run has stopped already; a panic in here is not caught but aborts.
+        drop(self.0.sim.drop_executor());
+    }
+}
+
 impl World {
     fn new(sim: &Sim) -> Self {
         let (link, client_end, server_end) = Link::new(sim);
@@ -280,6 +300,13 @@ impl World {
             link,
             rests: 0,
         }
+    }
+
+    /// Goes the way of an owner whose executor did not catch a panic: everything that it has,
+    /// the tasks first, is dropped while the stack unwinds. A second panic aborts.
+    fn unwind(self) -> ! {
+        let _unwinding = Unwinding(self);
+        inject_panic()
     }
 
     fn operate(&mut self) -> Result<(), Stopped> {
