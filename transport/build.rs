@@ -4,6 +4,11 @@
 //! same releases. Each is asked itself: a panic on purpose has its `Location` in the crate's own
 //! source, beside (or below) the `Cargo.toml` that has the version.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script is told by its environment what it builds"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::{env, fs, panic};
@@ -71,13 +76,10 @@ fn source_file_of(panics: fn()) -> Option<PathBuf> {
             .location()
             .map(|location| PathBuf::from(location.file()));
     }));
-    let _ = panic::catch_unwind(panics);
+    drop(panic::catch_unwind(panics));
     panic::set_hook(previous);
-    let file = found
-        .lock()
-        .expect("nothing panics while it is locked")
-        .take();
-    file
+    let mut found = found.lock().expect("nothing panics while it is locked");
+    found.take()
 }
 
 /// The version in the `Cargo.toml` of `name` above `file`, else in the name of a folder.

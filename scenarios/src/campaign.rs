@@ -4,6 +4,11 @@
 //! written when the finding is and replaced atomically; further seeds are only counted. A plan
 //! is kept only after it was run again, alone, and gave the same signature and digest.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a campaign lasts for a time and says how many seeds a second it ran"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
@@ -310,14 +315,14 @@ impl Shared<'_> {
         if let Some(limit) = report.limited.filter(|_| report.findings.is_empty()) {
             *self.lock().limited.entry(limit).or_default() += 1;
         }
-        if let Some(finding) = report.findings.first() {
-            if self.count(&finding.signature, report.steps) {
-                let seed = report.seed;
-                let Some(ran) = self.rerun(harness, plan, seed)? else {
-                    return Ok(());
-                };
-                self.keep(harness, finding.clone(), seed, report.steps, ran)?;
-            }
+        if let Some(finding) = report.findings.first()
+            && self.count(&finding.signature, report.steps)
+        {
+            let seed = report.seed;
+            let Some(ran) = self.rerun(harness, plan, seed)? else {
+                return Ok(());
+            };
+            self.keep(harness, finding.clone(), seed, report.steps, ran)?;
         }
         if let Some(phase) = report.deep
             && !report

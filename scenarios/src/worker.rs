@@ -8,6 +8,12 @@
 //! single run, before each step; it is what is left when the process is gone. The worker is
 //! killed with its supervisor (parent-death signal) and ends when its standard input ends.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a supervisor watches the clock for polls that never return, and reads on a thread"
+)]
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;

@@ -381,9 +381,13 @@ impl Pipe {
         }
     }
 
-    /// Delivers nothing from now on. An action of the owner.
-    pub fn stall_for_good(&self) {
-        self.0.borrow_mut().stalled_for_good = true;
+    /// Delivers nothing from now on, and takes no more bytes: whatever else is written waits in
+    /// the sender's queue. A peer that does not read, seen from behind full buffers. An action
+    /// of the owner.
+    pub fn clog(&self) {
+        let mut state = self.0.borrow_mut();
+        state.stalled_for_good = true;
+        state.capacity = 0;
     }
 
     fn break_now(&self, fault: Fault) {

@@ -77,7 +77,7 @@ struct Seen {
     writer_closed: bool,
     /// The owner's doing.
     shut: bool,
-    stalled: bool,
+    clogged: bool,
     reset: bool,
     backlog_bytes: u64,
 }
@@ -270,8 +270,8 @@ fn body(sim: &Sim, mut numbers: Numbers) -> Result<[Seen; 2], Stopped> {
                 seen.iter().for_each(|seen| seen.borrow_mut().reset = true);
             }
             2 => {
-                pipes[which].stall_for_good();
-                seen[which].borrow_mut().stalled = true;
+                pipes[which].clog();
+                seen[which].borrow_mut().clogged = true;
             }
             _ => {}
         }
@@ -334,9 +334,10 @@ impl Fate {
             half_close_loses: struck(own, 1) && (by_message(0) || by_message(1)),
             read_error: struck(own, 5),
             write_error: struck(own, 6),
-            stalled: seen.stalled || struck(own, 4),
+            stalled: seen.clogged || struck(own, 4),
             stays_open: word("on_drop") == "stays-open",
             capacity: match answer("capacity") {
+                _ if seen.clogged => 0,
                 Some(Value::Count(count)) => count,
                 _ => u64::MAX,
             },

@@ -69,7 +69,7 @@ impl Scenario for Backlog {
             if sim.ask(&PARAMETERS[3], &[]) == 0 {
                 sim.settle()?;
             }
-            session.link.to_server().stall_for_good();
+            session.link.to_server().clog();
             let held = queue(sim, &session);
             sim.settle()?;
             session.link.rest(1);
@@ -77,6 +77,7 @@ impl Scenario for Backlog {
         })?;
         sim.enter(Phase::Teardown, || {
             match ENDS[sim.ask(&PARAMETERS[1], &[]) as usize] {
+                // Nothing that it writes can leave: the owner asks, waits in vain and goes on.
                 "disconnect" => {
                     session.disconnect()?;
                 }

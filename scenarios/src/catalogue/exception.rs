@@ -87,8 +87,8 @@ impl Scenario for Exception {
             Ok(())
         })?;
         sim.enter(Phase::Teardown, || {
-            if sim.ask(&PARAMETERS[1], &[]) == 0 {
-                session.disconnect()?;
+            if sim.ask(&PARAMETERS[1], &[]) == 0 && !session.disconnect()? {
+                session.link.report_stalls(sim);
             }
             session.destroy()
         })

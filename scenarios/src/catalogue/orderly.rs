@@ -84,7 +84,9 @@ impl Scenario for Orderly {
         })?;
         sim.enter(Phase::Teardown, || {
             session.server = server;
-            session.disconnect()?;
+            if !session.disconnect()? {
+                session.link.report_stalls(sim);
+            }
             drop(calls);
             session.destroy()?;
             sim.act(Name::new("owner", "forget"), || objects.forget())?;

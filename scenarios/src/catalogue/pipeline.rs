@@ -89,7 +89,9 @@ fn remote(sim: &Sim, objects: &Objects) -> Result<(), Stopped> {
     })?;
     sim.enter(Phase::Teardown, || {
         session.server = Some(last);
-        session.disconnect()?;
+        if !session.disconnect()? {
+            session.link.report_stalls(sim);
+        }
         session.destroy()
     })
 }

@@ -14,7 +14,7 @@ use dismantle_sim::{Name, Phase, Question, Sim, Stopped, Tracked, share};
 use crate::scenario::Scenario;
 
 static QUEUE: [Question; 2] = [
-    Question::count("messages", (0, 1_000_000), 10, &[share(1, 100, 1000)])
+    Question::count("messages", (0, 1_000_000), 10, &[share(1, 2000, 6000)])
         .about("messages in the queue when it is destroyed"),
     Question::word("queue", &["chain", "vector"], &[])
         .about("the queue's form: before the fix of #2195, or after it"),

@@ -522,9 +522,9 @@ impl World {
         let sim = self.sim.clone();
         let disconnects_first = sim.profile("disconnect-first", 2) == 1;
         let mut items = Vec::new();
-        for side in 0..2 {
+        for (side, vat) in SIDES.into_iter().enumerate() {
             for item in ITEMS {
-                let parts: [Part; 2] = [SIDES[side].into(), item.into()];
+                let parts: [Part; 2] = [vat.into(), item.into()];
                 let when = match (disconnects_first, item) {
                     (false, _) => sim.ask(&TEARDOWN[0], &parts),
                     (true, "disconnect") => sim.ask_drawn(&TEARDOWN[0], &parts, DISCONNECT_FIRST),

@@ -43,11 +43,11 @@ impl Session {
     }
 
     /// Shuts down the client and waits for it, and then the server, unless the client's end has
-    /// ended it. If one does not come to its end, the report says which stall kept it.
+    /// ended it. Whether both came to their end.
     ///
     /// # Errors
     /// [`Stopped`] after a panic.
-    pub fn disconnect(&mut self) -> Result<(), Stopped> {
+    pub fn disconnect(&mut self) -> Result<bool, Stopped> {
         let mut all_ended = true;
         for side in 0..2 {
             let vat = [&self.client_vat, &self.server_vat][side];
@@ -62,10 +62,7 @@ impl Session {
             all_ended &= self.sim.run_until(&done)?.is_some();
             self.sim.settle()?;
         }
-        if !all_ended {
-            self.link.report_stalls(&self.sim);
-        }
-        Ok(())
+        Ok(all_ended)
     }
 
     /// Destroys the client's parts, then the server's.

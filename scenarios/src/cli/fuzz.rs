@@ -1,5 +1,10 @@
 //! `fuzz`: the main job.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a fresh base of seeds comes from the clock"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 

@@ -1,0 +1,221 @@
+//! Does the command line keep its contract: exit statuses, JSON Lines, errors that say what to do?
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn dismantle(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dismantle"));
+    command.args(arguments).output().expect("it starts")
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("no signal")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The JSON lines on standard output; there must be nothing else.
+fn json(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON line"));
+    lines.collect()
+}
+
+fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+fn fuzz(out: &Path, scenario: &str, seeds: &str, more: &[&str]) -> Output {
+    let out = out.to_str().expect("text");
+    let mut arguments = vec!["fuzz", scenario, "--seeds", seeds, "--out", out, "--json"];
+    arguments.extend(more);
+    dismantle(&arguments)
+}
+
+#[test]
+fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
+    let cases = [
+        ("planted-panic", "panic"),
+        ("planted-abort", "abort"),
+        ("planted-hang", "hang"),
+        ("planted-leak", "leak"),
+        ("planted-queue", "stack-growth"),
+    ];
+    for (scenario, class) in cases {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = fuzz(out.path(), scenario, "0..200", &[]);
+        assert_eq!(status(&output), 1, "{scenario}: {}", stderr(&output));
+        let lines = json(&output);
+        let findings = of_type(&lines, "finding");
+        assert_eq!(findings.len(), 1, "{scenario}: {findings:?}");
+        assert_eq!(findings[0]["class"], class);
+        let summary = of_type(&lines, "summary")[0];
+        assert_eq!(summary["seeds"], 200, "{scenario}");
+        assert_eq!(summary["complete"], true);
+        let plan = findings[0]["plan"].as_str().expect("a path");
+        for _ in 0..10 {
+            let replayed = dismantle(&["replay", plan, "--json"]);
+            assert_eq!(status(&replayed), 1);
+            assert_eq!(json(&replayed)[0]["signature"], findings[0]["signature"]);
+        }
+    }
+}
+
+#[test]
+fn without_their_bug_the_planted_scenarios_are_clean() {
+    let cases = [
+        ("planted-panic", "rare=3"),
+        ("planted-abort", "rare=3"),
+        ("planted-hang", "rare=3"),
+        ("planted-leak", "rare=3"),
+        ("planted-queue", "queue=vector"),
+    ];
+    for (scenario, set) in cases {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = fuzz(out.path(), scenario, "0..200", &["--set", set]);
+        assert_eq!(status(&output), 0, "{scenario}: {:?}", json(&output));
+    }
+}
+
+#[test]
+fn the_orderly_end_is_clean() {
+    let out = tempfile::tempdir().expect("a folder");
+    let output = fuzz(out.path(), "orderly", "0..1000", &[]);
+    assert_eq!(status(&output), 0, "{:?}", json(&output));
+}
+
+#[test]
+fn laws_of_growth() {
+    let cases: [(&[&str], i32); 6] = [
+        (&["planted-queue", "--expect", "O(n)"], 0),
+        (
+            &["planted-queue", "--set", "queue=vector", "--expect", "O(1)"],
+            0,
+        ),
+        (&["planted-queue", "--expect", "O(1)"], 1),
+        (
+            &[
+                "pipeline",
+                "--set",
+                "side=remote",
+                "--sizes",
+                "100,200,400",
+                "--expect",
+                "O(n)",
+            ],
+            0,
+        ),
+        (
+            &[
+                "pipeline",
+                "--set",
+                "side=local",
+                "--sizes",
+                "100,200,400",
+                "--expect",
+                "O(n)",
+            ],
+            0,
+        ),
+        (
+            &["backlog", "--sizes", "100,200,400", "--expect", "O(1)"],
+            0,
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = dismantle(&[&["growth", "--json"], arguments].concat());
+        assert_eq!(
+            status(&output),
+            expected,
+            "{arguments:?}: {:?}",
+            json(&output)
+        );
+    }
+}
+
+#[test]
+fn a_report_has_the_fields_of_the_contract() {
+    let output = dismantle(&["run", "orderly", "--seed", "0x11", "--json"]);
+    assert_eq!(status(&output), 0);
+    let report = &json(&output)[0];
+    assert_eq!(report["type"], "report");
+    assert_eq!(report["seed"], "17");
+    assert_eq!(report["outcome"], "clean");
+    assert_eq!(report["digest"].as_str().map(str::len), Some(16));
+    assert!(report["stack_bytes"]["teardown"].as_u64().is_some());
+    let destroyed = report["destroyed"].as_array().expect("a list");
+    assert!(destroyed.iter().any(|name| name == "client/system"));
+    assert_eq!(report["never_destroyed"], Value::Array(Vec::new()));
+    assert_eq!(report["signature"], Value::Null);
+}
+
+#[test]
+fn a_plan_written_by_run_replays_to_the_same_digest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("plan.toml");
+    let path = path.to_str().expect("text");
+    let run = dismantle(&["run", "program", "--seed", "5", "--json", "--out", path]);
+    let replay = dismantle(&["replay", path, "--json"]);
+    let in_process = dismantle(&["replay", path, "--json", "--in-process"]);
+    let digest = json(&run)[0]["digest"].clone();
+    assert_eq!(json(&replay)[0]["digest"], digest);
+    assert_eq!(json(&in_process)[0]["digest"], digest);
+}
+
+#[test]
+fn bad_input_is_exit_status_2_and_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(
+        &plan,
+        "dismantle = 1\nscenario = \"orderly\"\n[decisions]\nx.y = 1\n",
+    )
+    .expect("written");
+    let plan = plan.to_str().expect("text");
+    let cases: [(&[&str], &str); 10] = [
+        (
+            &["fuzz", "nothing"],
+            "no scenario `nothing`; there are program",
+        ),
+        (&["fuzz", "--seeds", "5..1"], "backwards"),
+        (
+            &["fuzz", "--seeds", "1..2", "--time", "1s"],
+            "cannot be used with",
+        ),
+        (
+            &["run", "orderly", "--set", "cals=3"],
+            "list orderly` shows all",
+        ),
+        (
+            &["run", "orderly", "--set", "finish=3"],
+            "one of the words answered|in-flight",
+        ),
+        (&["run", "orderly", "--set", "finish"], "expected KEY=VALUE"),
+        (&["replay", "/nowhere.toml"], "/nowhere.toml"),
+        (&["replay", plan], "line 4: unknown decision `x.y`"),
+        (&["growth", "orderly", "--sizes", "1,2,3"], "n,2n,4n"),
+        (&["growth", "program"], "name one with --over"),
+    ];
+    for (arguments, message) in cases {
+        let output = dismantle(arguments);
+        assert_eq!(status(&output), 2, "{arguments:?}");
+        assert!(
+            stderr(&output).contains(message),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn no_seeds_is_exit_status_4() {
+    let out = tempfile::tempdir().expect("a folder");
+    assert_eq!(status(&fuzz(out.path(), "orderly", "7..7", &[])), 4);
+}

@@ -1,0 +1,367 @@
+//! Does an injected server do to its callers what the plan says?
+#![allow(clippy::unwrap_used, missing_docs)]
+// What is a conversion in one release of upstream is none in another.
+#![allow(clippy::useless_conversion)]
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use capnp::capability::{Client, DispatchCallResult, FromClientHook, FromServer, Promise, Server};
+use capnp::private::capability::ClientHook;
+use capnp::{Error, ErrorKind};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use dismantle_sim::{
+    Limits, Name, Options, Pending, Plan, Report, Runner, Seed, Sim, Value, Vocabulary,
+};
+use dismantle_transport::compat::{self, AnyParams, AnyResults};
+use dismantle_transport::{Link, Vat, inject};
+
+const INTERFACE: u64 = 0xd15_a471e;
+const CALLS: u32 = 3;
+
+/// Stands in for the generated client of an interface.
+struct Typed(Client);
+
+impl FromClientHook for Typed {
+    fn new(hook: Box<dyn ClientHook>) -> Self {
+        Self(Client::new(hook))
+    }
+
+    fn into_client_hook(self) -> Box<dyn ClientHook> {
+        self.0.hook
+    }
+
+    fn as_client_hook(&self) -> &dyn ClientHook {
+        &*self.0.hook
+    }
+}
+
+/// Stands in for a server of that interface: counts its calls.
+struct Counter(Rc<Cell<u32>>);
+
+/// Stands in for the generated `ServerDispatch`.
+#[cfg_attr(capnp_server = "value", derive(Clone))]
+struct ServerDispatch {
+    #[cfg(capnp_server = "value")]
+    server: Rc<Counter>,
+    #[cfg(not(capnp_server = "value"))]
+    server: Counter,
+}
+
+impl FromServer<Counter> for Typed {
+    type Dispatch = ServerDispatch;
+
+    #[cfg(capnp_server = "value")]
+    fn from_server(server: Rc<Counter>) -> ServerDispatch {
+        ServerDispatch { server }
+    }
+
+    #[cfg(not(capnp_server = "value"))]
+    fn from_server(server: Counter) -> ServerDispatch {
+        ServerDispatch { server }
+    }
+}
+
+impl std::ops::Deref for ServerDispatch {
+    type Target = Counter;
+
+    fn deref(&self) -> &Counter {
+        &self.server
+    }
+}
+
+#[cfg(not(capnp_server = "value"))]
+impl std::ops::DerefMut for ServerDispatch {
+    fn deref_mut(&mut self) -> &mut Counter {
+        &mut self.server
+    }
+}
+
+impl Server for ServerDispatch {
+    #[cfg(capnp_server = "mut")]
+    fn dispatch_call(&mut self, _: u64, _: u16, _: AnyParams, _: AnyResults) -> DispatchCallResult {
+        self.server.dispatch()
+    }
+
+    #[cfg(capnp_server = "rc")]
+    fn dispatch_call(
+        self: Rc<Self>,
+        _: u64,
+        _: u16,
+        _: AnyParams,
+        _: AnyResults,
+    ) -> DispatchCallResult {
+        self.server.dispatch()
+    }
+
+    #[cfg(capnp_server = "value")]
+    fn dispatch_call(self, _: u64, _: u16, _: AnyParams, _: AnyResults) -> DispatchCallResult {
+        self.server.dispatch()
+    }
+
+    #[cfg(capnp_server = "value")]
+    fn as_ptr(&self) -> usize {
+        Rc::as_ptr(&self.server) as usize
+    }
+}
+
+impl Counter {
+    fn dispatch(&self) -> DispatchCallResult {
+        let calls = self.0.clone();
+        let work = Promise::from_future(async move {
+            calls.set(calls.get() + 1);
+            Ok(())
+        });
+        DispatchCallResult::new(work, false)
+    }
+}
+
+/// How a call ended, and when.
+type Ended = (u64, Result<(), (ErrorKind, String)>);
+
+struct Ran {
+    /// For each call: `None` while it waits.
+    calls: Vec<Option<Ended>>,
+    /// How often the server's own work was done.
+    worked: u32,
+    report: Report,
+}
+
+fn plan(text: &str) -> Plan {
+    let mut questions = dismantle_sim::questions().to_vec();
+    questions.extend(dismantle_transport::questions());
+    let mut plan = Plan::new(Vocabulary {
+        scenario: "exception",
+        limits: Limits::default(),
+        parameters: &[],
+        questions,
+    });
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(" = ").unwrap();
+        plan.set(name, &Value::from_text(value)).unwrap();
+    }
+    plan
+}
+
+/// Makes three calls, one after the other unless one never ends; over a link if `remote`.
+fn ran(plan: &Plan, seed: Option<Seed>, remote: bool, healed: bool) -> Ran {
+    let mut calls = Vec::new();
+    let mut worked = 0;
+    let options = Options {
+        seed,
+        trace: true,
+        ..Options::default()
+    };
+    let report = Runner::new().run(plan, &options, |sim| {
+        let counter = Rc::new(Cell::new(0));
+        let name = Name::new("server", "counter");
+        let Typed(served) = inject(sim, name, Counter(counter.clone()));
+        let target = if remote { connect(sim, served) } else { served };
+        if healed {
+            sim.heal();
+        }
+        for number in 0..CALLS {
+            let sent = compat::send(&target, INTERFACE, 0, |_| Ok(()));
+            let clock = sim.clone();
+            let task = sim.spawn(Name::numbered("client", "call", number), async move {
+                let result = sent.promise.await;
+                let result = result.map(drop).map_err(|error| (error.kind, error.extra));
+                (clock.now_us(), result)
+            });
+            calls.push(sim.run_until(&task)?);
+        }
+        worked = counter.get();
+        Ok(())
+    });
+    assert_eq!(report.panics, []);
+    assert_eq!(report.limit, None);
+    Ran {
+        calls,
+        worked,
+        report,
+    }
+}
+
+fn connect(sim: &Sim, served: Client) -> Client {
+    let (link, client, server) = Link::new(sim);
+    let mut client = Vat::new(sim, Side::Client, client, None);
+    let mut server = Vat::new(sim, Side::Server, server, Some(served));
+    let bootstrap = client.bootstrap();
+    client.start();
+    server.start();
+    drop(link);
+    bootstrap
+}
+
+/// A run whose second call is treated so.
+fn second_call(what: &str, when: &str, remote: bool) -> Ran {
+    let text = format!(
+        "server.\"server/counter\".call.1.what = {what}
+         server.\"server/counter\".call.1.when = {when}
+         server.\"server/counter\".call.1.late_us = 7000"
+    );
+    let ran = ran(&plan(&text), None, remote, false);
+    let behaved = |event: &&dismantle_sim::Event| event.kind.text() == "server-behaves";
+    let events: Vec<_> = ran
+        .report
+        .trace
+        .as_ref()
+        .unwrap()
+        .iter()
+        .filter(behaved)
+        .collect();
+    assert_eq!(events.len(), 1, "only the call that was named");
+    assert_eq!(events[0].numbers[0], 1);
+    ran
+}
+
+const OK: Option<Ended> = Some((0, Ok(())));
+
+#[test]
+fn by_default_calls_answer() {
+    for remote in [false, true] {
+        let ran = ran(&plan(""), None, remote, false);
+        assert_eq!(ran.calls, [OK, OK, OK]);
+        assert_eq!(ran.worked, CALLS);
+    }
+}
+
+#[test]
+fn an_exception_reaches_the_caller_with_its_type() {
+    let kinds = [
+        ("failed", ErrorKind::Failed),
+        ("overloaded", ErrorKind::Overloaded),
+        ("disconnected", ErrorKind::Disconnected),
+        ("unimplemented", ErrorKind::Unimplemented),
+    ];
+    for remote in [false, true] {
+        for (when, worked) in [("before", 2), ("after", 3)] {
+            for (word, kind) in kinds {
+                let ran = second_call(word, when, remote);
+                let Some((0, Err((seen, message)))) = &ran.calls[1] else {
+                    panic!("{word} {when}: {:?}", ran.calls[1]);
+                };
+                assert_eq!(*seen, kind, "{word} {when}");
+                assert!(message.contains("injected exception"), "{message}");
+                assert_eq!([&ran.calls[0], &ran.calls[2]], [&OK, &OK], "{word} {when}");
+                assert_eq!(ran.worked, worked, "{word} {when}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_that_never_answers_waits_and_holds_up_no_other() {
+    for remote in [false, true] {
+        for (when, worked) in [("before", 2), ("after", 3)] {
+            let ran = second_call("never", when, remote);
+            assert_eq!(ran.calls, [OK, None, OK], "{when}");
+            assert_eq!(ran.worked, worked, "{when}");
+            let waits: Vec<&Pending> = ran
+                .report
+                .pending
+                .iter()
+                .filter(|p| p.task.kind() == "call")
+                .collect();
+            assert!(remote || waits.len() == 1, "{waits:?}");
+        }
+    }
+}
+
+#[test]
+fn a_late_call_answers_later() {
+    for remote in [false, true] {
+        for when in ["before", "after"] {
+            let ran = second_call("late", when, remote);
+            let late = Some((7000, Ok(())));
+            assert_eq!(ran.calls, [OK, late.clone(), late], "{when}");
+            assert_eq!(ran.worked, CALLS, "{when}");
+        }
+    }
+}
+
+#[test]
+fn a_late_call_does_its_work_before_or_after_its_delay() {
+    let digests: BTreeSet<String> = ["before", "after"]
+        .map(|when| second_call("late", when, false).report.digest.to_string())
+        .into();
+    assert_eq!(
+        digests.len(),
+        1,
+        "work that leaves no event is not told apart"
+    );
+}
+
+#[test]
+fn a_panic_of_a_remote_server_ends_its_system_and_is_no_panic_of_the_run() {
+    for (when, worked) in [("before", 1), ("after", 2)] {
+        let ran = second_call("panics", when, true);
+        assert_eq!(ran.calls[0], OK);
+        for call in &ran.calls[1..] {
+            let Some((_, Err((kind, _)))) = call else {
+                panic!("{when}: {:?}", ran.calls);
+            };
+            assert_eq!(*kind, ErrorKind::Disconnected, "{when}");
+        }
+        assert_eq!(ran.worked, worked, "{when}");
+        let trace = ran.report.trace.as_ref().unwrap();
+        let injected = trace
+            .iter()
+            .find(|e| e.kind.text() == "injected-panic")
+            .unwrap();
+        assert_eq!(injected.subject, Name::new("server", "system"));
+    }
+}
+
+#[test]
+fn a_panic_of_a_local_server_takes_its_caller_along() {
+    for (when, worked) in [("before", 2), ("after", 3)] {
+        let ran = second_call("panics", when, false);
+        assert_eq!(ran.calls, [OK, None, OK], "{when}");
+        assert_eq!(ran.worked, worked, "{when}");
+        let pending: Vec<_> = ran.report.pending.iter().map(|p| p.task).collect();
+        assert_eq!(pending, [], "the task is gone");
+    }
+}
+
+#[test]
+fn after_the_healing_every_call_answers() {
+    let text = "server.\"server/counter\".call.0.what = failed
+                server.\"server/counter\".call.1.what = never
+                server.\"server/counter\".call.2.what = panics";
+    for remote in [false, true] {
+        let ran = ran(&plan(text), None, remote, true);
+        assert_eq!(ran.calls, [OK, OK, OK]);
+    }
+}
+
+#[test]
+fn seeds_draw_every_behaviour_but_panics() {
+    let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
+    for seed in 0..300 {
+        let ran = ran(&plan(""), Some(Seed(seed)), false, false);
+        for event in ran.report.trace.as_ref().unwrap() {
+            if event.kind.text() == "server-behaves" {
+                *seen.entry(event.numbers[1]).or_default() += 1;
+            }
+        }
+        let done = ran
+            .calls
+            .iter()
+            .filter(|call| matches!(call, Some((_, Ok(())))))
+            .count();
+        assert!(
+            ran.worked as usize >= done,
+            "seed {seed}: an answer without its work"
+        );
+    }
+    let words: Vec<u64> = seen.keys().copied().collect();
+    assert_eq!(words, [1, 2, 3, 4, 5, 6], "{seen:?}");
+}
+
+#[test]
+fn an_exception_keeps_its_type() {
+    let error: Error = dismantle_transport::exception(ErrorKind::Overloaded);
+    assert_eq!(error.kind, ErrorKind::Overloaded);
+}
