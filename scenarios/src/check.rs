@@ -187,7 +187,7 @@ fn hang(report: &Report) -> Option<Finding> {
 
 fn leak(report: &Report) -> Option<Finding> {
     let names = &report.never_destroyed;
-    if names.is_empty() {
+    if names.is_empty() || report.own_cycle {
         return None;
     }
     let kinds: BTreeSet<&str> = names.keys().map(Name::kind).collect();

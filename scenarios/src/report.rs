@@ -65,6 +65,8 @@ pub struct RunReport {
     pub pending: Vec<Wait>,
     /// Injected faults that never let go.
     pub held: Vec<Hold>,
+    /// The run's own code made a cycle of references; leaks were not judged.
+    pub own_cycle: bool,
     /// The version of capnp-rpc under test.
     pub upstream: String,
 }
@@ -148,6 +150,7 @@ impl RunReport {
                 .map(|limit| format!("{limit:?}").to_lowercase()),
             pending: capped(&report.pending, Wait::of),
             held: capped(&report.held, Hold::of),
+            own_cycle: report.own_cycle,
             ..Self::died(plan, seed, findings)
         }
     }
@@ -174,6 +177,7 @@ impl RunReport {
             limit: None,
             pending: Vec::new(),
             held: Vec::new(),
+            own_cycle: false,
             upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
         }
     }
@@ -293,6 +297,12 @@ impl RunReport {
             for name in &self.never_destroyed {
                 writeln!(text, "    {name}")?;
             }
+        }
+        if self.own_cycle {
+            writeln!(
+                text,
+                "the run's own code made a cycle of references: leaks are not judged"
+            )?;
         }
         let pending = self.pending.iter().filter(|wait| wait.must_end).peekable();
         for wait in pending {

@@ -90,6 +90,8 @@ pub struct Report {
     pub destroyed_count: u64,
     /// Tracked objects that were still alive when everything was gone, with how many of each.
     pub never_destroyed: BTreeMap<Name, u32>,
+    /// The run's own code made a cycle of references: what was never destroyed may be its doing.
+    pub own_cycle: bool,
     /// The answers that were not the default, in the order asked, if they were recorded.
     pub answers: Option<Vec<(String, Value)>>,
     /// The events, if they were kept; the first [`crate::TRACE_EVENTS_MAX`].

@@ -189,6 +189,7 @@ fn on_this_thread(
         step: Cell::new(0),
         stack: Cell::default(),
         healed: Cell::new(false),
+        own_cycle: Cell::new(false),
         stopped: Cell::new(false),
         limit: Cell::new(None),
         panics: RefCell::default(),
@@ -233,6 +234,7 @@ struct World {
     step: Cell<u64>,
     stack: Cell<StackBytes>,
     healed: Cell<bool>,
+    own_cycle: Cell<bool>,
     stopped: Cell<bool>,
     limit: Cell<Option<Limit>>,
     panics: RefCell<Vec<Panic>>,
@@ -465,6 +467,12 @@ impl Sim {
         self.0.held.borrow_mut().push(Held { by, fault, count });
     }
 
+    /// The run's own code has made a cycle of references, as a program may by mistake: objects
+    /// that are never destroyed are then no finding.
+    pub fn own_cycle(&self) {
+        self.0.own_cycle.set(true);
+    }
+
     /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.phase.get()
@@ -596,6 +604,7 @@ impl Sim {
             destroyed: outcome.destroyed,
             destroyed_count: outcome.destroyed_count,
             never_destroyed: outcome.never_destroyed,
+            own_cycle: world.own_cycle.get(),
             answers: None,
             trace,
         }

@@ -405,6 +405,38 @@ fn dropping_the_executor_drops_the_oldest_first_and_takes_no_new_ones() {
 }
 
 #[test]
+fn a_task_that_drops_the_executor_is_dropped_after_its_poll() {
+    let (words, report) = said(&plan(&[]), |sim, log| {
+        let (own, inner, clock) = (Says(log.clone(), "own"), log.clone(), sim.clone());
+        sim.spawn(Name::new("task", "a"), async move {
+            let dropped = clock.drop_executor();
+            assert!(dropped.is_ok());
+            inner.say("goes on");
+            pending::<()>().await;
+            drop(own);
+        });
+        let says = Says(log.clone(), "other");
+        sim.spawn(Name::new("task", "b"), async move { drop(says) });
+        sim.settle()
+    });
+    assert_eq!(words, ["other", "goes on", "own"]);
+    assert_eq!(report.pending, []);
+    assert_eq!(report.steps, 1);
+}
+
+#[test]
+fn a_spawner_numbers_the_tasks_of_each_owner() {
+    said(&plan(&[]), |sim, _| {
+        for owner in ["a", "b", "a"] {
+            sim.spawner(owner).spawn_local(pending()).unwrap();
+        }
+        let names: Vec<_> = sim.pending().iter().map(|p| p.task.to_string()).collect();
+        assert_eq!(names, ["a/task/0", "b/task/0", "a/task/1"]);
+        Ok(())
+    });
+}
+
+#[test]
 fn what_is_left_at_the_end_is_dropped_oldest_first() {
     let (words, _) = said(&plan(&[]), |sim, log| {
         for kind in ["a", "b", "c", "d"] {

@@ -247,10 +247,9 @@ fn what_a_plan_gives_is_not_drawn() {
                 .answers
                 .contains(&("jobs".to_owned(), Value::Count(2)))
         );
-        assert_eq!(
-            other.pending.first().map(|p| p.task.owner()),
-            other.pending.first().map(|_| "job")
-        );
+        let first = Name::numbered("job", "task", 1);
+        // The owner aborts its first task, and another may abort its last one.
+        assert!(other.pending.iter().all(|pending| pending.task != first));
     }
 }
 

@@ -116,7 +116,7 @@ impl Framer {
             return;
         };
         // `segments` is one less than their number; the table is padded to a word.
-        let table_bytes = (u64::from(segments) / 2 + 1) * 8;
+        let table_bytes = (u64::from(segments).div_ceil(2) + 1) * 8;
         if self.end.is_none() {
             if table_bytes > HEAD_BYTES as u64 {
                 self.lost(seen);

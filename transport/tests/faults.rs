@@ -31,7 +31,8 @@ fn plan(text: &str) -> Plan {
 
 /// A message with this union tag in its root struct, of `size` bytes in all.
 fn message(tag: u8, size: usize) -> Vec<u8> {
-    assert!(size >= 24 && size % 8 == 0);
+    assert!(size >= 24);
+    assert_eq!(size % 8, 0);
     let mut bytes = vec![0, 0, 0, 0];
     bytes.extend((size as u32 / 8 - 1).to_le_bytes());
     bytes.extend([0, 0, 0, 0, 1, 0, 0, 0, tag, 0]);
@@ -577,6 +578,29 @@ fn after_the_healing_nothing_breaks() {
     assert_eq!(healed.c2s.got.len(), 3 * SIZE);
     assert_eq!(healed.s2c.got.len(), 3 * SIZE);
     assert_eq!(healed.s2c.read, None);
+}
+
+#[test]
+fn a_reset_kills_both_directions_without_the_link_too() {
+    let options = Options::default();
+    let plan = plan("pipe.c2s.fault.0.what = reset\npipe.c2s.fault.0.when = time");
+    let seen = Runner::new().run(&plan, &options, |sim| {
+        let (link, client, server) = Link::new(sim);
+        drop(link);
+        let ends = [client.reader, server.reader].map(|mut reader| {
+            sim.spawn(Name::new("test", "read"), async move {
+                reader.read(&mut [0]).await
+            })
+        });
+        sim.settle()?;
+        for end in ends {
+            let kind = end.take().map(|read| read.unwrap_err().kind());
+            assert_eq!(kind, Some(ErrorKind::ConnectionReset));
+        }
+        drop((client.writer, server.writer));
+        Ok(())
+    });
+    assert_eq!(seen.panics, []);
 }
 
 #[test]

@@ -45,6 +45,8 @@ const WHATS: [&str; 9] = [
 ];
 const SIDES: [&str; 2] = ["client", "server"];
 const ARGUMENTS: [&str; 4] = ["none", "object", "bootstrap", "given"];
+/// The place of `given`.
+const GIVEN: u64 = 3;
 const KEEPS: [&str; 4] = ["nothing", "pipelined", "response", "both"];
 
 const OPERANDS: (u64, u64) = (0, OPERATIONS_MAX as u64);
@@ -506,6 +508,9 @@ impl World {
             0 => ANY_ARGUMENT,
             _ => FRESH_ARGUMENT,
         };
+        if self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw) == GIVEN {
+            self.sim.own_cycle();
+        }
         let given = self.argument(number, side, draw);
         let made = self.earlier(number, side, on, |made| made.resolver.is_some());
         let Some(resolver) = made.and_then(|made| made.resolver.take()) else {
