@@ -1,4 +1,16 @@
 //! Deterministic simulation testing of the end of life of Cap'n Proto RPC systems.
+//!
+//! Both ends of a connection run in one thread over a simulated byte pipe. A [`Scenario`] builds
+//! them, drives them and takes them apart; a plan or a seed decides what goes wrong and in which
+//! order everything is destroyed; checks say what must not have happened: a panic, a hang, a
+//! leak, a stack that grows with the size of the workload.
+//!
+//! - From a test: [`check`]`(&MyScenario).seeds(0..500)`.
+//! - From the command line: `cli::main(&[&MyScenario])` gives a binary `list`, `run`, `fuzz`,
+//!   `replay` and `growth` (feature `cli`, on by default).
+//! - From code: a [`Harness`] runs plans, [`campaign`] runs many seeds, [`growth`] fits laws.
+//!
+//! Runs are simulated by `dismantle-sim`; pipes and vats are `dismantle-transport`'s.
 
 mod scenario;
 
@@ -8,22 +20,18 @@ mod check;
 mod harness;
 mod report;
 
-mod growth;
+pub mod campaign;
+pub mod growth;
+pub mod worker;
 
 mod testing;
-
-#[cfg(feature = "cli")]
-mod campaign;
-#[cfg(feature = "cli")]
-mod worker;
 
 #[cfg(feature = "cli")]
 pub mod cli;
 
 pub use catalogue::BUILT_IN;
 pub use check::{Class, Finding, check as findings};
-pub use growth::{Growth, Law, Series, measure};
-pub use harness::{Harness, InProcess, Order, Ran};
-pub use report::{Outcome, RunReport};
+pub use harness::{Harness, InProcess, Order, Ran, SeedReport, SeedsEnd};
+pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Scenario, find, vocabulary};
 pub use testing::{Check, Setting, check};

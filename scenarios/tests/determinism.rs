@@ -1,4 +1,8 @@
 //! Is a run a function of its plan: in two processes, in either order, after other runs or not?
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a child of this test is told so by a variable"
+)]
 
 use std::process::Command;
 

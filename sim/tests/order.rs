@@ -269,6 +269,26 @@ fn a_task_that_aborts_itself_is_dropped_after_its_poll() {
 }
 
 #[test]
+fn a_task_that_aborts_itself_in_its_last_poll_takes_no_other_along() {
+    let (words, report) = said(&plan(&[]), |sim, log| {
+        let own: Rc<RefCell<Option<JoinHandle<()>>>> = Rc::default();
+        let handle = own.clone();
+        let task = sim.spawn(Name::new("task", "a"), async move {
+            handle.borrow().as_ref().unwrap().abort();
+        });
+        own.replace(Some(task));
+        let inner = log.clone();
+        sim.spawn(Name::new("task", "b"), async move {
+            yield_now().await;
+            inner.say("b");
+        });
+        sim.settle()
+    });
+    assert_eq!(words, ["b"]);
+    assert_eq!(report.pending, []);
+}
+
+#[test]
 fn a_handle_of_an_ended_task_aborts_no_other() {
     let (words, _) = said(&plan(&[]), |sim, log| {
         let ended = speaker(sim, log, "first");

@@ -182,6 +182,14 @@ fn a_recorded_plan_replays_without_its_seed() {
         let first = told(&runner, &empty(), Some(Seed(seed)));
         let plan = recorded(&first);
         assert_eq!(told(&runner, &plan, None), first, "seed {seed}\n{plan}");
+        for (path, _) in &first.answers {
+            let after = path.split_once(".priority_after.");
+            // There are three changes; a healed schedule asks nothing.
+            assert!(
+                after.is_none_or(|(_, change)| change.parse::<u32>().unwrap() <= 3),
+                "{path}"
+            );
+        }
         digests.insert(first.digest.to_string());
         asked.extend(first.answers.into_iter().map(|(path, _)| kind_of(&path)));
     }

@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use dismantle::{BUILT_IN, Harness, InProcess, Order, Ran, Series, find, measure, vocabulary};
+use dismantle::growth::{Series, measure};
+use dismantle::{BUILT_IN, Harness, InProcess, Order, Ran, find, vocabulary};
 use dismantle_sim::Plan;
 
 fn golden(name: &str, text: &str) -> String {

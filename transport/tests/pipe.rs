@@ -374,6 +374,11 @@ fn check(seen: &Seen, fate: &Fate, held: Option<&Held>, cases: &mut BTreeMap<Str
         fate.stalled.then_some(seen.backlog_bytes)
     );
 
+    assert!(
+        seen.clogged || seen.backlog_bytes <= fate.capacity,
+        "over capacity"
+    );
+
     match seen.read_end {
         Some(ReadEnd::Eof) => {
             case("end of file");
