@@ -61,7 +61,7 @@ pub struct Group {
     pub finding: Finding,
     /// The scenario of the kept plan.
     pub scenario: String,
-    /// The seed of the kept plan.
+    /// The smallest seed whose principal finding it is; the plan may come from another.
     pub seed: String,
     /// Seeds whose principal finding it is.
     pub count: u64,
@@ -124,8 +124,8 @@ pub enum Progress<'a> {
 #[derive(Default)]
 struct State {
     groups: BTreeMap<String, Group>,
-    /// Seeds by signature, whether or not its plan is kept already.
-    counts: BTreeMap<String, u64>,
+    /// By signature, whether or not its plan is kept already: seeds, and the smallest of them.
+    counts: BTreeMap<String, (u64, u64)>,
     /// Kinds of deep runs whose growth was looked at.
     examined: BTreeSet<String>,
     limited: BTreeMap<String, u64>,
@@ -190,11 +190,10 @@ impl Campaign<'_> {
         }
         let mut groups: Vec<Group> = state.groups.into_values().collect();
         for group in &mut groups {
-            group.count = state
-                .counts
-                .get(&group.finding.signature)
-                .copied()
-                .unwrap_or(1);
+            if let Some((count, smallest)) = state.counts.get(&group.finding.signature) {
+                group.count = *count;
+                group.seed = smallest.to_string();
+            }
         }
         groups.sort_by_key(|group| {
             (
@@ -316,7 +315,7 @@ impl Shared<'_> {
             *self.lock().limited.entry(limit).or_default() += 1;
         }
         if let Some(finding) = report.findings.first()
-            && self.count(&finding.signature, report.steps)
+            && self.count(&finding.signature, report.seed, report.steps)
         {
             let seed = report.seed;
             let Some(ran) = self.rerun(harness, plan, seed)? else {
@@ -325,10 +324,7 @@ impl Shared<'_> {
             self.keep(harness, finding.clone(), seed, report.steps, ran)?;
         }
         if let Some(phase) = report.deep
-            && !report
-                .findings
-                .iter()
-                .any(|finding| finding.class < Class::Hang)
+            && report.findings.is_empty()
         {
             self.examine(harness, scenario, plan, report.seed, &phase)?;
         }
@@ -336,9 +332,14 @@ impl Shared<'_> {
     }
 
     /// Counts one more seed of a signature; whether its plan should be looked at.
-    fn count(&self, signature: &str, steps: u64) -> bool {
+    fn count(&self, signature: &str, seed: u64, steps: u64) -> bool {
         let mut state = self.lock();
-        *state.counts.entry(signature.to_owned()).or_default() += 1;
+        let (count, smallest) = state
+            .counts
+            .entry(signature.to_owned())
+            .or_insert((0, seed));
+        *count += 1;
+        *smallest = seed.min(*smallest);
         match state.groups.get(signature) {
             None => true,
             // Only a much shorter run is worth the price of recording it.
@@ -368,7 +369,7 @@ impl Shared<'_> {
             // It survived this time: killed from outside, or slow and not stuck.
             return Ok(());
         };
-        if self.count(&finding.signature, u64::MAX) {
+        if self.count(&finding.signature, seed, u64::MAX) {
             self.keep(harness, finding, seed, ran.report.steps, ran)?;
         }
         Ok(())
@@ -403,7 +404,7 @@ impl Shared<'_> {
             Err(error) => return Err(error),
         };
         for finding in found {
-            if self.count(&finding.signature, u64::MAX) {
+            if self.count(&finding.signature, seed, u64::MAX) {
                 self.insert(finding, seed, ran.report.steps, &ran)?;
             }
         }

@@ -202,8 +202,8 @@ const CONFIRM_SIZES: [u64; 3] = [200, 400, 800];
 
 /// The stack-growth findings of a run that was deep: which repetition drives its depth?
 ///
-/// Tries the scenario's `over` or, where that is a pattern (`op.*.repeat`), every decision of
-/// the plan that it could stand for, one by one.
+/// Tries the scenario's `over` or, where that is a pattern (`op.*.repeat`), every answer of the
+/// plan that it matches, one by one.
 ///
 /// # Errors
 /// A run cannot be started.
@@ -283,25 +283,13 @@ fn drivers(scenario: &dyn Scenario, plan: &Plan) -> Vec<(String, String)> {
         .answers()
         .map(|(name, value)| (name, value.to_string()))
         .collect();
-    let mut numbers: Vec<u32> = answers
-        .keys()
-        .filter_map(|name| name.strip_prefix(before)?.split('.').next()?.parse().ok())
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let word =
-        |number: u32, field: &str| answers.get(&format!("{before}{number}.{field}")).cloned();
-    numbers
-        .into_iter()
-        .filter_map(|number| {
-            let what = word(number, "what")?;
-            let chain = word(number, "chain").unwrap_or_else(|| "parallel".to_owned());
-            Some((
-                format!("{before}{number}{after}"),
-                format!("{what} {chain}"),
-            ))
-        })
-        .collect()
+    let driver = |name: &String| {
+        let number = name.strip_prefix(before)?.strip_suffix(after)?;
+        let word = |field: &str| answers.get(&format!("{before}{number}.{field}"));
+        let chain = word("chain").map_or("parallel", String::as_str);
+        Some((name.clone(), format!("{} {chain}", word("what")?)))
+    };
+    answers.keys().filter_map(driver).collect()
 }
 
 #[cfg(test)]

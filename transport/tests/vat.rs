@@ -97,7 +97,7 @@ fn call(
     }
 }
 
-/// Which object is behind a capability: calls it and looks at which pipe the call took.
+/// Whether what is behind a capability answers a call.
 fn answers(sim: &Sim, target: &Client) -> Result<bool, Stopped> {
     let task = sim.spawn_must_end(Name::new("test", "probe"), call(target, ECHO, target));
     Ok(matches!(sim.run_until(&task)?, Some(Ok(_))))

@@ -158,7 +158,7 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
     {
         text += &format!("\n{count:>7} x {}\n", finding.signature);
         text += &format!("          {}\n", finding.detail);
-        text += &format!("          {scenario}, seed {seed}\n");
+        text += &format!("          {scenario}, smallest seed {seed}\n");
         text += &format!("          {replay}\n");
     }
     let seconds = summary.seconds;
