@@ -151,7 +151,7 @@ pub fn spun(task: Option<&str>, seconds: u64) -> Finding {
         kin: format!("spin in {kind}"),
         site: None,
         detail: format!(
-            "one step of {} did not return within {seconds} s",
+            "one step of {} did not return within {seconds} s of processor time",
             task.unwrap_or("the owner")
         ),
     }

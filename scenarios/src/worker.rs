@@ -35,9 +35,13 @@ use crate::scenario::{Scenario, find, vocabulary};
 /// The hidden first argument of a worker.
 pub const WORKER_ARGUMENT: &str = "__worker";
 
-/// A worker that makes no progress for so long is in a poll that never returns. A guess: the
-/// longest step of the built-in scenarios within their work budgets takes well under a second.
+/// A worker that uses so much processor time without a step is in a poll that never returns.
+/// Processor time, so that a busy machine makes no finding. A guess: the longest step of the
+/// built-in scenarios within their work budgets takes well under a second.
 const SPIN_SECONDS: u64 = 3;
+
+/// The same for a worker that waits and uses none: it is blocked, on a lock say.
+const BLOCKED_SECONDS: u64 = 120;
 
 /// A worker whose memory has grown by so much is replaced: runs that leak, leak for good.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
@@ -312,7 +316,7 @@ impl Isolated {
 
     fn hear(&mut self) -> io::Result<Heard> {
         let mut seen = self.progress();
-        let mut since = Instant::now();
+        let (mut since, mut used) = (Instant::now(), self.processor_seconds());
         loop {
             let process = self.process.as_mut().expect("a job was sent");
             match process.replies.recv_timeout(Duration::from_millis(100)) {
@@ -327,8 +331,10 @@ impl Isolated {
             }
             let now = self.progress();
             if now != seen {
-                (seen, since) = (now, Instant::now());
-            } else if since.elapsed() > Duration::from_secs(SPIN_SECONDS) {
+                (seen, since, used) = (now, Instant::now(), self.processor_seconds());
+            } else if self.processor_seconds() - used > SPIN_SECONDS as f64
+                || since.elapsed() > Duration::from_secs(BLOCKED_SECONDS)
+            {
                 return Ok(Heard::Spun);
             }
         }
@@ -342,6 +348,25 @@ impl Isolated {
         let seed = words.next()?.parse().ok()?;
         let step = words.next()?.parse().ok()?;
         Some((seed, step, words.next().unwrap_or("").to_owned()))
+    }
+
+    /// Processor time that the worker has used; 0 where `/proc` does not tell.
+    fn processor_seconds(&self) -> f64 {
+        let pid = self
+            .process
+            .as_ref()
+            .map_or(0, |process| process.child.id());
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything but is in parentheses: fields 14 and 15 of
+        // proc(5), user and system time in clock ticks.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(12)
+            .take(2)
+            .filter_map(|n| n.parse::<u64>().ok())
+            .sum();
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
     }
 
     /// Ends the worker; the next job starts another.

@@ -6,7 +6,6 @@
 //! pointer.
 
 use std::cell::RefCell;
-use std::future::pending;
 use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, Promise, Response};
@@ -14,6 +13,7 @@ use capnp::{Error, ErrorKind, any_pointer};
 use dismantle_sim::{Name, Question, Sim, Tracked, share};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::{Behaviour, behave, exception};
+use futures::channel::oneshot;
 
 /// What a method does with its argument.
 pub const METHODS: [&str; 11] = [
@@ -110,6 +110,8 @@ struct Object(Tracked<State>);
 pub struct Objects {
     sim: Sim,
     made: Rc<RefCell<Vec<Weak<Object>>>>,
+    /// What keeps waiting those that never answer.
+    unanswered: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
 }
 
 impl Objects {
@@ -118,6 +120,7 @@ impl Objects {
         Self {
             sim: sim.clone(),
             made: Rc::default(),
+            unanswered: Rc::default(),
         }
     }
 
@@ -134,16 +137,29 @@ impl Objects {
         compat::client(object)
     }
 
-    /// Makes every object drop what it keeps.
+    /// Makes every object drop what it keeps, and those that never answer give up.
     ///
     /// An object may keep itself, or what keeps it: a cycle of the program's own making, which
-    /// is no leak of upstream's. An owner that wants its objects destroyed breaks it.
+    /// is no leak of upstream's. A call may have stayed within its vat, where no connection ends
+    /// it: that it is never answered is no hang of upstream's. An owner that wants both gone
+    /// says so. What upstream has lost hears nothing of it, because nobody polls it any more.
     pub fn forget(&self) {
         let made = self.made.take();
         for object in made.iter().filter_map(Weak::upgrade) {
             let kept = object.0.kept.take();
             drop(kept);
         }
+        let unanswered = self.unanswered.take();
+        drop(unanswered);
+    }
+
+    /// Waits for [`Objects::forget`].
+    async fn never(&self) -> Error {
+        let (sender, receiver) = oneshot::channel();
+        self.unanswered.borrow_mut().push(sender);
+        // Nothing is ever sent: the sender is dropped.
+        receiver.await.err();
+        exception(ErrorKind::Failed)
     }
 
     /// A promise capability that becomes what the plan says for the operation.
@@ -174,7 +190,7 @@ impl Objects {
             ("argument", Some(argument)) => Ok(argument),
             ("object" | "argument", _) => Ok(self.make(vat, call.index())),
             ("error", _) => Err(exception(ErrorKind::Failed)),
-            _ => pending().await,
+            _ => Err(self.never().await),
         }
     }
 }
@@ -237,18 +253,28 @@ impl Serve for Object {
         let sim = self.0.objects.sim.clone();
         let call = Call::from_interface_id(interface_id);
         let part = [call.operation.into()];
+        let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
         let behaviour = match OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize] {
+            "never" => {
+                return Promise::from_future(async move {
+                    if after_work {
+                        self.clone().serve(call, method_id, params, results).await?;
+                        return Err(self.0.objects.never().await);
+                    }
+                    let error = self.0.objects.never().await;
+                    drop((params, results));
+                    Err(error)
+                });
+            }
             "failed" => Behaviour::Throws(ErrorKind::Failed),
             "overloaded" => Behaviour::Throws(ErrorKind::Overloaded),
             "disconnected" => Behaviour::Throws(ErrorKind::Disconnected),
             "unimplemented" => Behaviour::Throws(ErrorKind::Unimplemented),
-            "never" => Behaviour::Never,
             "late" => Behaviour::Late {
                 delay_us: sim.ask(&QUESTIONS[3], &part),
             },
             _ => Behaviour::Answers,
         };
-        let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
         let work = move || Promise::from_future(self.serve(call, method_id, params, results));
         behave(&sim, behaviour, after_work, Box::new(work))
     }
