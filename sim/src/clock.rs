@@ -40,10 +40,12 @@ impl Clock {
         true
     }
 
-    fn insert(&self, deadline_us: u64, waker: Waker) -> (u64, u64) {
-        let sequence = self.sequence.get();
-        self.sequence.set(sequence + 1);
-        let key = (deadline_us, sequence);
+    fn insert(&self, deadline_us: u64, made: Option<(u64, u64)>, waker: Waker) -> (u64, u64) {
+        let key = made.unwrap_or_else(|| {
+            let sequence = self.sequence.get();
+            self.sequence.set(sequence + 1);
+            (deadline_us, sequence)
+        });
         self.timers.borrow_mut().insert(key, waker);
         key
     }
@@ -76,12 +78,14 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.forget();
         let clock = self.sim.clock();
         if clock.now_us() >= self.deadline_us {
+            self.forget();
             return Poll::Ready(());
         }
-        let key = clock.insert(self.deadline_us, context.waker().clone());
+        let waker = context.waker().clone();
+        // Polled again it keeps its place among the timers of its deadline.
+        let key = clock.insert(self.deadline_us, self.timer, waker);
         self.sim.waits_for("timer", Name::new("sim", "clock"));
         self.timer = Some(key);
         Poll::Pending

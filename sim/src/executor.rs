@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -130,9 +130,10 @@ pub(crate) struct Executor {
     /// Wakes taken from the inbox, kept to reuse its memory.
     drained: RefCell<Vec<(usize, u64)>>,
     sequence: Cell<u64>,
-    spawned: Cell<u32>,
+    /// How many tasks each owner's spawners have made.
+    spawned: RefCell<BTreeMap<&'static str, u32>>,
     epoch: Cell<u32>,
-    running: Cell<Option<(usize, Name)>>,
+    running: Cell<Option<(TaskKey, Name)>>,
     /// The running task was aborted from inside its own poll.
     aborted: Cell<bool>,
     closed: Cell<bool>,
@@ -142,6 +143,12 @@ pub(crate) struct Executor {
 impl Executor {
     pub(crate) fn running(&self) -> Option<Name> {
         self.running.get().map(|(_, name)| name)
+    }
+
+    fn is_running(&self, task: TaskKey) -> bool {
+        self.running
+            .get()
+            .is_some_and(|(running, _)| running == task)
     }
 
     pub(crate) fn note_wait(&self, what: &'static str, on: Option<Name>) {
@@ -215,7 +222,7 @@ impl Executor {
     }
 
     /// Moves the wakes since the last call into the ready heap.
-    fn drain(&self, sim: &Sim, self_waker: Option<usize>) {
+    fn drain(&self, sim: &Sim, self_waker: Option<TaskKey>) {
         let mut wakes = self.drained.take();
         std::mem::swap(
             &mut wakes,
@@ -241,7 +248,7 @@ impl Executor {
                 task.priority = Self::priority(sim, name, epoch);
             }
             let ready = Ready {
-                behind: self_waker == Some(key),
+                behind: self_waker == Some((key, sequence)),
                 priority: task.priority,
                 sequence: self.next_sequence(),
                 key,
@@ -257,13 +264,25 @@ impl Executor {
     /// Whether a task can be polled.
     pub(crate) fn has_ready(&self, sim: &Sim) -> bool {
         self.drain(sim, None);
-        !self.ready.borrow().is_empty()
+        let mut ready = self.ready.borrow_mut();
+        let tasks = self.tasks.borrow();
+        // Places of tasks that were removed while they were queued are nobody's turn.
+        while let Some(Reverse(first)) = ready.peek() {
+            if tasks
+                .get(first.key)
+                .is_some_and(|task| task.sequence == first.task)
+            {
+                return true;
+            }
+            ready.pop();
+        }
+        false
     }
 
     /// Polls the next ready task; whether there was one.
     pub(crate) fn step(&self, sim: &Sim) -> bool {
         self.drain(sim, None);
-        let (key, name, waker, mut future) = loop {
+        let (key, task, name, waker, mut future) = loop {
             let Some(Reverse(ready)) = self.ready.borrow_mut().pop() else {
                 return false;
             };
@@ -274,12 +293,12 @@ impl Executor {
             if let Some(task) = task {
                 task.queued = false;
                 let future = task.future.take().expect("only one task runs at a time");
-                break (ready.key, task.name, task.waker.clone(), future);
+                break (ready.key, ready.task, task.name, task.waker.clone(), future);
             }
         };
         let step = sim.begin_step(name);
         sim.event(POLL, name, [0, 0]);
-        self.running.set(Some((key, name)));
+        self.running.set(Some(((key, task), name)));
         self.wait.set(None);
         let mut context = Context::from_waker(&waker);
         let polled = sim.catch(|| future.as_mut().poll(&mut context));
@@ -298,17 +317,13 @@ impl Executor {
             task.wait = self.wait.take().unwrap_or(("a wake", None));
         }
         self.running.set(None);
-        self.drain(sim, Some(key));
+        self.drain(sim, Some((key, task)));
         true
     }
 
     /// Drops one task's future now, or after its poll if it is running.
     fn abort(&self, sim: &Sim, (key, sequence): TaskKey) {
-        if self
-            .running
-            .get()
-            .is_some_and(|(running, _)| running == key)
-        {
+        if self.is_running((key, sequence)) {
             self.aborted.set(true);
             return;
         }
@@ -320,7 +335,7 @@ impl Executor {
         }
     }
 
-    /// Drops all tasks, oldest first, and takes no new ones.
+    /// Drops all tasks, oldest first, and takes no new ones. The running one goes after its poll.
     pub(crate) fn close(&self, sim: &Sim) -> Result<(), Stopped> {
         self.closed.set(true);
         let mut oldest_first: Vec<_> = {
@@ -333,6 +348,10 @@ impl Executor {
         oldest_first.sort_unstable();
         let mut result = Ok(());
         for (sequence, key) in oldest_first {
+            if self.is_running((key, sequence)) {
+                self.aborted.set(true);
+                continue;
+            }
             let mut tasks = self.tasks.borrow_mut();
             if tasks.get(key).is_some_and(|task| task.sequence == sequence) {
                 let task = tasks.remove(key);
@@ -454,8 +473,11 @@ pub struct Spawner {
 impl LocalSpawn for Spawner {
     fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
         let executor = self.sim.executor();
-        let number = executor.spawned.get();
-        executor.spawned.set(number + 1);
+        let number = {
+            let mut spawned = executor.spawned.borrow_mut();
+            let next = spawned.entry(self.owner).or_default();
+            std::mem::replace(next, *next + 1)
+        };
         let name = Name::numbered(self.owner, "task", number);
         match executor.spawn(&self.sim, name, false, Box::pin(future)) {
             Some(_) => Ok(()),

@@ -22,7 +22,7 @@ use crate::name::Name;
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
 use crate::report::{Held, Report, StackBytes};
-use crate::stack::Region;
+use crate::stack::{Mark, Region};
 use crate::trace::{Event, EventKind, Trace};
 use crate::track::{Tracked, Tracker};
 
@@ -188,6 +188,7 @@ fn on_this_thread(
         phase: Cell::new(Phase::Build),
         step: Cell::new(0),
         stack: Cell::default(),
+        mark: Cell::new(None),
         healed: Cell::new(false),
         own_cycle: Cell::new(false),
         stopped: Cell::new(false),
@@ -233,6 +234,8 @@ struct World {
     phase: Cell<Phase>,
     step: Cell<u64>,
     stack: Cell<StackBytes>,
+    /// Where the measurement of the current phase began.
+    mark: Cell<Option<Mark>>,
     healed: Cell<bool>,
     own_cycle: Cell<bool>,
     stopped: Cell<bool>,
@@ -553,12 +556,24 @@ impl Sim {
         let Some(region) = &self.0.region else {
             return body();
         };
-        let (result, bytes) = region.measure(body);
+        // A measurement within a phase clears the stack: what the phase needed so far is kept.
+        let outer = self.0.mark.get();
+        if let Some(outer) = outer {
+            self.raise(|stack| &mut stack[self.phase()], region.bytes_since(outer));
+        }
+        let inner = region.begin();
+        self.0.mark.set(Some(inner));
+        let result = body();
+        self.raise(mark, region.bytes_since(inner));
+        self.0.mark.set(outer);
+        result
+    }
+
+    fn raise(&self, mark: impl FnOnce(&mut StackBytes) -> &mut Option<u64>, bytes: u64) {
         let mut stack = self.0.stack.get();
         let mark = mark(&mut stack);
         *mark = Some(mark.unwrap_or(0).max(bytes));
         self.0.stack.set(stack);
-        result
     }
 
     /// The whole life of the run: the body, the healed phase, the end of all that is left.

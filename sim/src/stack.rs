@@ -80,15 +80,20 @@ impl Region {
         corosensei::on_stack(OnRegion(self), body)
     }
 
-    /// Runs `phase` and gives the bytes of stack that it needed, to 8 bytes.
+    /// Starts to measure: makes everything below the caller zero.
     ///
-    /// Must be called while the region is the current stack.
-    pub(crate) fn measure<R>(&self, phase: impl FnOnce() -> R) -> (R, u64) {
+    /// Must be called while the region is the current stack. It forgets what a measurement
+    /// further up the stack has seen so far: read that one first.
+    #[inline(always)]
+    pub(crate) fn begin(&self) -> Mark {
         let top = stack_pointer();
         let kept = self.clear();
-        let result = phase();
-        let lowest = self.lowest_touched(kept);
-        (result, top.saturating_sub(lowest) as u64)
+        Mark { top, kept }
+    }
+
+    /// The bytes of stack that were needed since `mark` was made, to 8 bytes.
+    pub(crate) fn bytes_since(&self, mark: Mark) -> u64 {
+        mark.top.saturating_sub(self.lowest_touched(mark.kept)) as u64
     }
 
     /// Makes everything below the caller's frame zero. Returns the lowest address whose page was
@@ -153,6 +158,13 @@ impl Drop for Region {
     }
 }
 
+/// Where a measurement began.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    top: usize,
+    kept: usize,
+}
+
 struct OnRegion<'a>(&'a Region);
 
 // SAFETY: base and limit are the ends of one mapping, page-aligned; the lowest page is a guard.
@@ -196,10 +208,18 @@ mod tests {
         }
     }
 
+    fn measured<R>(region: &Region, body: impl FnOnce() -> R) -> u64 {
+        region.enter(|| {
+            let mark = region.begin();
+            std::hint::black_box(body());
+            region.bytes_since(mark)
+        })
+    }
+
     #[test]
     fn the_mark_grows_by_a_frame_a_call_and_forgets_the_phase_before() {
         let region = Region::new().expect("Linux, not under memcheck");
-        let measure = |depth| region.enter(|| region.measure(|| deep(depth)).1);
+        let measure = |depth| measured(&region, || deep(depth));
         let shallow = measure(1);
         let marks: Vec<u64> = [100, 200, 4000, 100, 1].into_iter().map(measure).collect();
         let per_call = (marks[1] - marks[0]) as f64 / 100.0;
@@ -212,8 +232,8 @@ mod tests {
     #[test]
     fn what_would_overflow_an_ordinary_stack_is_a_number() {
         let region = Region::new().expect("Linux, not under memcheck");
-        let bytes = region.enter(|| region.measure(|| deep(10_000)).1);
-        assert!(bytes > 40 << 20, "{bytes}");
+        let bytes = measured(&region, || deep(10_000));
+        assert!(bytes > 10_000 * 4096, "{bytes}");
     }
 
     #[test]
@@ -228,7 +248,7 @@ mod tests {
             }
         }
         let region = Region::new().expect("Linux, not under memcheck");
-        let bytes = region.enter(|| region.measure(|| holes(3)).1);
+        let bytes = measured(&region, || holes(3));
         assert!(bytes > 3 * (512 << 10), "{bytes}");
     }
 }

@@ -79,6 +79,7 @@ impl<T> DerefMut for Tracked<T> {
 impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
         let value = self.value.take();
+        self.sim.tracker().gone(self.name);
         let destruction = self.sim.tracker().end(&self.sim, self.name);
         drop(value);
         drop(destruction);
@@ -122,7 +123,8 @@ impl Tracker {
         sim.event(CREATED, name, [0, 0]);
     }
 
-    pub(crate) fn end(&self, sim: &Sim, name: Name) -> Destruction {
+    /// One that [`Tracker::begin`] counted is no longer alive.
+    fn gone(&self, name: Name) {
         let mut state = self.0.borrow_mut();
         // A leaked object may be dropped after the run's end; then there is no entry any more.
         if let Some(count) = state.live.get_mut(&name) {
@@ -131,6 +133,11 @@ impl Tracker {
                 state.live.remove(&name);
             }
         }
+    }
+
+    /// The destruction of `name` begins: a tracked object's, or a task's.
+    pub(crate) fn end(&self, sim: &Sim, name: Name) -> Destruction {
+        let mut state = self.0.borrow_mut();
         let depth = state.open.len() as u32;
         state.depth_max = state.depth_max.max(depth + 1);
         state.destroyed_count += 1;

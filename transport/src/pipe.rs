@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use dismantle_sim::{EventKind, Name, Question, Sim, share};
@@ -165,8 +165,8 @@ impl Link {
             c2s: Pipe::new(sim, "c2s"),
             s2c: Pipe::new(sim, "s2c"),
         };
-        link.c2s.0.borrow_mut().peer = Some(link.s2c.clone());
-        link.s2c.0.borrow_mut().peer = Some(link.c2s.clone());
+        link.c2s.0.borrow_mut().peer = Rc::downgrade(&link.s2c.0);
+        link.s2c.0.borrow_mut().peer = Rc::downgrade(&link.c2s.0);
         let client = End {
             reader: Reader(link.s2c.clone()),
             writer: Writer(link.c2s.clone()),
@@ -218,14 +218,6 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        // The pipes know each other; without this they would keep each other alive.
-        self.c2s.0.borrow_mut().peer = None;
-        self.s2c.0.borrow_mut().peer = None;
-    }
-}
-
 /// One direction of a connection, shared by its writer, its reader and its owner.
 #[derive(Clone)]
 pub struct Pipe(Rc<RefCell<State>>);
@@ -250,7 +242,8 @@ struct State {
     closes_on_drop: bool,
     tap: bool,
     faults: Vec<Option<Fault>>,
-    peer: Option<Pipe>,
+    /// The other direction. Weak, or the two would keep each other alive.
+    peer: Weak<RefCell<State>>,
 
     /// Accepted and not yet delivered.
     in_flight: VecDeque<u8>,
@@ -272,7 +265,8 @@ struct State {
     reset: bool,
     read_error: bool,
     write_error: bool,
-    stalled: bool,
+    /// Stalls under way; the last one to end lets go.
+    stalls: u32,
     stalled_for_good: bool,
     reader_gone: bool,
     writer_gone: bool,
@@ -315,7 +309,7 @@ impl Pipe {
             closes_on_drop: ask(5) == 0,
             tap: ask(11) == 0,
             faults,
-            peer: None,
+            peer: Weak::new(),
             in_flight: VecDeque::new(),
             readable: VecDeque::new(),
             framer: Framer::default(),
@@ -330,7 +324,7 @@ impl Pipe {
             reset: false,
             read_error: false,
             write_error: false,
-            stalled: false,
+            stalls: 0,
             stalled_for_good: false,
             reader_gone: false,
             writer_gone: false,
@@ -374,10 +368,10 @@ impl Pipe {
 
     /// Kills both directions and loses their backlogs. An action of the owner.
     pub fn reset(&self) {
-        let peer = self.0.borrow().peer.clone();
+        let peer = self.0.borrow().peer.upgrade();
         self.0.borrow_mut().die();
         if let Some(peer) = peer {
-            peer.0.borrow_mut().die();
+            peer.borrow_mut().die();
         }
     }
 
@@ -423,13 +417,13 @@ impl Pipe {
             }
             "stall-for-good" => self.0.borrow_mut().stalled_for_good = true,
             "stall" => {
-                self.0.borrow_mut().stalled = true;
+                self.0.borrow_mut().stalls += 1;
                 let pipe = self.clone();
                 sim.clone()
                     .spawn(Name::new(name.kind(), "stall"), async move {
                         sim.sleep_us(fault.stall_us).await;
                         let mut state = pipe.0.borrow_mut();
-                        state.stalled = false;
+                        state.stalls -= 1;
                         sim.event(STALL_OVER, state.name, [0, 0]);
                         state.wake_all();
                     });
@@ -597,7 +591,7 @@ impl State {
         }
         let most = (self.readable.len() as u64).min(self.allowed()) as usize;
         let count = buffer.len().min(most).min(self.read_max);
-        let stalled = self.stalled || self.stalled_for_good;
+        let stalled = self.stalls > 0 || self.stalled_for_good;
         if count > 0 && !stalled {
             for (byte, place) in self.readable.drain(..count).zip(buffer.iter_mut()) {
                 *place = byte;
