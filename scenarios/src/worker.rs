@@ -1,7 +1,7 @@
 //! Worker processes: runs that may abort, overflow or never return, in a process of their own.
 //!
 //! The worker is the same binary with a hidden argument. The protocol is JSON Lines: one
-//! [`Job`] a line on its standard input, one [`Reply`] a line on its standard output. What runs
+//! `Job` a line on its standard input, one `Reply` a line on its standard output. What runs
 //! print goes nowhere: upstream prints on standard output (`SystemTaskReaper`, `lib.rs`).
 //!
 //! What a worker is doing stands in its *progress file*, rewritten before each seed and, in a
