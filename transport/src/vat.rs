@@ -18,6 +18,7 @@ use capnp_rpc::{
 use dismantle_sim::{EventKind, JoinHandle, Name, Sim, Stopped, Tracked};
 use futures::{FutureExt, TryFutureExt};
 
+use crate::compat::Untyped;
 use crate::message::{Incoming, Outgoing};
 use crate::pipe::{End, Reader};
 
@@ -73,7 +74,8 @@ impl Vat {
     /// After [`Vat::start`], when upstream's system is no longer ours to ask.
     pub fn bootstrap(&mut self) -> Client {
         let system = self.system.as_mut().expect("asked before the system runs");
-        system.bootstrap(self.peer)
+        let Untyped(client) = system.bootstrap(self.peer);
+        client
     }
 
     /// A future that disconnects when it is first polled.
