@@ -224,7 +224,9 @@ impl RunReport {
         )?;
         for finding in &self.findings {
             writeln!(text, "  {}", finding.signature)?;
-            writeln!(text, "      {}", finding.detail)?;
+            if !finding.signature.ends_with(&finding.detail) {
+                writeln!(text, "      {}", finding.detail)?;
+            }
         }
         if let Some(limit) = &self.limit {
             writeln!(text, "  the limit of {limit} was reached")?;

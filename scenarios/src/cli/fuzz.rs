@@ -157,7 +157,9 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
     } in &outcome.groups
     {
         text += &format!("\n{count:>7} x {}\n", finding.signature);
-        text += &format!("          {}\n", finding.detail);
+        if !finding.signature.ends_with(&finding.detail) {
+            text += &format!("          {}\n", finding.detail);
+        }
         text += &format!("          {scenario}, smallest seed {seed}\n");
         text += &format!("          {replay}\n");
     }
