@@ -230,6 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_a_frame_may_have_any_length() {
+        for segments in 1..=5_u32 {
+            // Its first segment is the root pointer to one data word, which holds the tag.
+            let mut bytes = (segments - 1).to_le_bytes().to_vec();
+            for segment in 0..segments {
+                bytes.extend((if segment == 0 { 2_u32 } else { 1 }).to_le_bytes());
+            }
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            bytes.extend(1_u64.wrapping_shl(32).to_le_bytes());
+            bytes.extend(3_u64.to_le_bytes());
+            bytes.resize(bytes.len() + 8 * (segments as usize - 1), 0);
+            let length = bytes.len() as u64;
+            bytes.extend_from_within(..);
+
+            let mut framer = Framer::default();
+            let mut frames = Vec::new();
+            framer.take(&bytes, |frame| frames.push((frame.kind, frame.end)));
+            let expected = [length, 2 * length].map(|end| (MessageKind::Return, end));
+            assert_eq!(frames, expected, "{segments} segments");
+        }
+    }
+
+    #[test]
     fn noise_is_one_message_of_no_kind() {
         let mut framer = Framer::default();
         let mut frames = Vec::new();
