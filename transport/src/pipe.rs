@@ -599,9 +599,7 @@ impl State {
         let count = buffer.len().min(most).min(self.read_max);
         let stalled = self.stalled || self.stalled_for_good;
         if count > 0 && !stalled {
-            for (byte, place) in self.readable.drain(..count).zip(buffer.iter_mut()) {
-                *place = byte;
-            }
+            take_front(&mut self.readable, &mut buffer[..count]);
             self.read += count as u64;
             self.sim.event(READ, self.name, [count as u64, 0]);
             self.conserved();
@@ -737,6 +735,15 @@ fn message_event(kind: MessageKind) -> EventKind {
         MessageKind::Other => MESSAGE,
         kind => EventKind::new(kind.word()),
     }
+}
+
+/// Moves the first bytes of `from` into `to`, as many as there is room for; they must be there.
+fn take_front(from: &mut VecDeque<u8>, to: &mut [u8]) {
+    let (front, back) = from.as_slices();
+    let (first, second) = to.split_at_mut(to.len().min(front.len()));
+    first.copy_from_slice(&front[..first.len()]);
+    second.copy_from_slice(&back[..second.len()]);
+    from.drain(..to.len());
 }
 
 /// 0 stands for "no bound".
