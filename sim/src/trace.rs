@@ -89,6 +89,12 @@ impl Serialize for Digest {
 /// The greatest number of events that a kept trace holds; the digest goes on beyond it.
 pub const TRACE_EVENTS_MAX: usize = 1_000_000;
 
+/// An event as it is hashed: four words.
+const EVENT_BYTES: usize = 32;
+
+/// Events are hashed in batches: XXH3 is several times faster on long input.
+const BATCH_BYTES: usize = 128 * EVENT_BYTES;
+
 pub(crate) struct Trace {
     hash: Xxh3,
     pending: Vec<u8>,
@@ -99,21 +105,21 @@ impl Trace {
     pub(crate) fn new(keep: bool) -> Self {
         Self {
             hash: Xxh3::new(),
-            pending: Vec::with_capacity(Self::BATCH_BYTES),
+            pending: Vec::with_capacity(BATCH_BYTES),
             kept: keep.then(Vec::new),
         }
     }
 
-    /// Events are hashed in batches: XXH3 is several times faster on long input.
-    const BATCH_BYTES: usize = 4096;
-
+    /// Step and time are not hashed: every poll and every move of the clock is an event itself.
     pub(crate) fn record(&mut self, event: Event) {
         let [a, b] = event.numbers;
-        let subject = event.subject.id();
-        for number in [event.kind.id, subject, a, b, event.step, event.time_us] {
-            self.pending.extend_from_slice(&number.to_le_bytes());
+        let mut bytes = [0; EVENT_BYTES];
+        let words = [event.kind.id, event.subject.id(), a, b];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
-        if self.pending.len() > Self::BATCH_BYTES - 48 {
+        self.pending.extend_from_slice(&bytes);
+        if self.pending.len() == BATCH_BYTES {
             self.hash.update(&self.pending);
             self.pending.clear();
         }
