@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
+use slab::Slab;
 
 use crate::name::Name;
 use crate::run::{Phase, Sim};
@@ -43,15 +44,17 @@ pub struct Destroyed {
 pub struct Tracked<T> {
     value: Option<T>,
     name: Name,
+    /// Its place among those that are alive.
+    key: usize,
     sim: Sim,
 }
 
 impl<T> Tracked<T> {
     pub(crate) fn new(sim: &Sim, name: Name, value: T) -> Self {
-        sim.tracker().begin(sim, name);
         Self {
             value: Some(value),
             name,
+            key: sim.tracker().begin(sim, name),
             sim: sim.clone(),
         }
     }
@@ -79,7 +82,7 @@ impl<T> DerefMut for Tracked<T> {
 impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
         let value = self.value.take();
-        let destruction = self.sim.tracker().end(&self.sim, self.name);
+        let destruction = self.sim.tracker().end(&self.sim, self.name, Some(self.key));
         drop(value);
         drop(destruction);
     }
@@ -91,7 +94,7 @@ pub(crate) struct Tracker(RefCell<State>);
 
 #[derive(Default)]
 struct State {
-    live: BTreeMap<Name, u32>,
+    live: Slab<Name>,
     destroyed: Vec<Destroyed>,
     destroyed_count: u64,
     /// The destructions under way: their places in `destroyed`, if they were kept.
@@ -117,19 +120,18 @@ pub(crate) struct Outcome {
 }
 
 impl Tracker {
-    pub(crate) fn begin(&self, sim: &Sim, name: Name) {
-        *self.0.borrow_mut().live.entry(name).or_default() += 1;
+    /// Records a creation; returns the new object's place.
+    pub(crate) fn begin(&self, sim: &Sim, name: Name) -> usize {
         sim.event(CREATED, name, [0, 0]);
+        self.0.borrow_mut().live.insert(name)
     }
 
-    pub(crate) fn end(&self, sim: &Sim, name: Name) -> Destruction {
+    /// Records a destruction; `key` is the object's place, if its creation was recorded.
+    pub(crate) fn end(&self, sim: &Sim, name: Name, key: Option<usize>) -> Destruction {
         let mut state = self.0.borrow_mut();
         // A leaked object may be dropped after the run's end; then there is no entry any more.
-        if let Some(count) = state.live.get_mut(&name) {
-            *count -= 1;
-            if *count == 0 {
-                state.live.remove(&name);
-            }
+        if let Some(key) = key {
+            state.live.try_remove(key);
         }
         let depth = state.open.len() as u32;
         state.depth_max = state.depth_max.max(depth + 1);
@@ -154,11 +156,15 @@ impl Tracker {
 
     pub(crate) fn finish(&self) -> Outcome {
         let state = self.0.take();
+        let mut never_destroyed = BTreeMap::new();
+        for (_, name) in &state.live {
+            *never_destroyed.entry(*name).or_default() += 1;
+        }
         Outcome {
             destroyed: state.destroyed,
             destroyed_count: state.destroyed_count,
             depth_max: state.depth_max,
-            never_destroyed: state.live,
+            never_destroyed,
         }
     }
 }
