@@ -376,11 +376,11 @@ impl Sim {
             world.limit.set(Some(Limit::Steps));
             return Ok(false);
         }
-        let polled = world.executor.step(self);
+        world.executor.step(self);
         if world.stopped.get() {
             Err(Stopped)
         } else {
-            Ok(polled)
+            Ok(true)
         }
     }
 
