@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use dismantle_sim::{EventKind, Name, Question, Sim, share};
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::frame::{Frame, Framer, MessageKind};
+use crate::frame::{Framer, MessageKind};
 
 /// How many faults one direction may have.
 const FAULTS_MAX: u32 = 2;
@@ -507,10 +507,8 @@ impl State {
     }
 
     /// Looks at accepted bytes: which messages are they, and does a fault wait for one of them?
-    fn tap(&mut self, bytes: &[u8]) {
-        let mut frames: Vec<Frame> = Vec::new();
-        self.framer.take(bytes, |frame| frames.push(frame));
-        for frame in frames {
+    fn tap(&mut self, mut bytes: &[u8]) {
+        while let Some(frame) = self.framer.next(&mut bytes) {
             let kind = frame.kind as usize;
             self.kinds_seen[kind] += 1;
             self.messages_seen += 1;
