@@ -63,6 +63,11 @@ impl<T> Tracked<T> {
     pub fn name(&self) -> Name {
         self.name
     }
+
+    /// The run that it is part of.
+    pub fn sim(&self) -> &Sim {
+        &self.sim
+    }
 }
 
 impl<T> Deref for Tracked<T> {
