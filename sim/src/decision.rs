@@ -438,7 +438,7 @@ fn below(value: u64, bound: u64) -> u64 {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over two words.
-const fn mix(a: u64, b: u64) -> u64 {
+pub(crate) const fn mix(a: u64, b: u64) -> u64 {
     let mut z = a
         .wrapping_add(b.wrapping_mul(0x9e37_79b9_7f4a_7c15))
         .wrapping_add(0x9e37_79b9_7f4a_7c15);

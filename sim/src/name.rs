@@ -78,6 +78,7 @@ impl Name {
     }
 
     /// A hash of the printed form: the same in every process and every build.
+    #[inline]
     pub const fn id(&self) -> u64 {
         self.id
     }
