@@ -94,8 +94,21 @@ impl<T> Drop for Tracked<T> {
 }
 
 /// What one run's tracked objects came to.
-#[derive(Default)]
 pub(crate) struct Tracker(RefCell<State>);
+
+impl Default for Tracker {
+    fn default() -> Self {
+        let state = State {
+            live: Slab::with_capacity(USUAL),
+            destroyed: Vec::with_capacity(USUAL),
+            ..State::default()
+        };
+        Self(RefCell::new(state))
+    }
+}
+
+/// Destructions of a small session: room for so many is made beforehand.
+const USUAL: usize = 128;
 
 #[derive(Default)]
 struct State {
