@@ -506,7 +506,7 @@ impl Sim {
 
     /// Drops `value` as the destruction of `name`, without its creation having been recorded.
     pub(crate) fn destroy<T>(&self, name: Name, value: T) {
-        let destruction = self.0.tracker.end(self, name, None);
+        let destruction = self.0.tracker.destroy(self, name);
         drop(value);
         drop(destruction);
     }

@@ -43,8 +43,7 @@ pub struct Destroyed {
 /// too shows as its child.
 pub struct Tracked<T> {
     value: Option<T>,
-    name: Name,
-    /// Its place among those that are alive.
+    /// Its place among those that are alive, where its name is.
     key: usize,
     sim: Sim,
 }
@@ -53,7 +52,6 @@ impl<T> Tracked<T> {
     pub(crate) fn new(sim: &Sim, name: Name, value: T) -> Self {
         Self {
             value: Some(value),
-            name,
             key: sim.tracker().begin(sim, name),
             sim: sim.clone(),
         }
@@ -61,7 +59,7 @@ impl<T> Tracked<T> {
 
     /// The name in the report.
     pub fn name(&self) -> Name {
-        self.name
+        self.sim.tracker().0.borrow().live[self.key]
     }
 
     /// The run that it is part of.
@@ -87,7 +85,7 @@ impl<T> DerefMut for Tracked<T> {
 impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
         let value = self.value.take();
-        let destruction = self.sim.tracker().end(&self.sim, self.name, Some(self.key));
+        let destruction = self.sim.tracker().end(&self.sim, self.key);
         drop(value);
         drop(destruction);
     }
@@ -121,11 +119,11 @@ struct State {
 }
 
 /// Ends a destruction when it is dropped, in a panic too.
-pub(crate) struct Destruction(Sim);
+pub(crate) struct Destruction<'a>(&'a Tracker);
 
-impl Drop for Destruction {
+impl Drop for Destruction<'_> {
     fn drop(&mut self) {
-        self.0.tracker().0.borrow_mut().open.pop();
+        self.0.0.borrow_mut().open.pop();
     }
 }
 
@@ -139,18 +137,20 @@ pub(crate) struct Outcome {
 
 impl Tracker {
     /// Records a creation; returns the new object's place.
-    pub(crate) fn begin(&self, sim: &Sim, name: Name) -> usize {
+    fn begin(&self, sim: &Sim, name: Name) -> usize {
         sim.event(CREATED, name, [0, 0]);
         self.0.borrow_mut().live.insert(name)
     }
 
-    /// Records a destruction; `key` is the object's place, if its creation was recorded.
-    pub(crate) fn end(&self, sim: &Sim, name: Name, key: Option<usize>) -> Destruction {
+    /// Records the destruction of the object at `key`.
+    fn end(&self, sim: &Sim, key: usize) -> Destruction<'_> {
+        let name = self.0.borrow_mut().live.remove(key);
+        self.destroy(sim, name)
+    }
+
+    /// Records the destruction of something whose creation was not recorded.
+    pub(crate) fn destroy(&self, sim: &Sim, name: Name) -> Destruction<'_> {
         let mut state = self.0.borrow_mut();
-        // A leaked object may be dropped after the run's end; then there is no entry any more.
-        if let Some(key) = key {
-            state.live.try_remove(key);
-        }
         let depth = state.open.len() as u32;
         state.depth_max = state.depth_max.max(depth + 1);
         state.destroyed_count += 1;
@@ -169,17 +169,18 @@ impl Tracker {
         state.open.push(kept);
         drop(state);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
-        Destruction(sim.clone())
+        Destruction(self)
     }
 
     pub(crate) fn finish(&self) -> Outcome {
-        let state = self.0.take();
+        let mut state = self.0.borrow_mut();
         let mut never_destroyed = BTreeMap::new();
+        // They stay: what was leaked may still be dropped after the run.
         for (_, name) in &state.live {
             *never_destroyed.entry(*name).or_default() += 1;
         }
         Outcome {
-            destroyed: state.destroyed,
+            destroyed: std::mem::take(&mut state.destroyed),
             destroyed_count: state.destroyed_count,
             depth_max: state.depth_max,
             never_destroyed,

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker};
 
 use capnp::Error;
 use capnp::any_pointer;
@@ -32,43 +32,9 @@ struct Queued {
     message: Tracked<()>,
 }
 
-impl Queued {
-    fn end(self, fate: &Result<(), Error>) {
-        let event = if fate.is_ok() { SENT } else { UNSENT };
-        let message = self.message;
-        message.sim().event(event, message.name(), [0, 0]);
-    }
-}
-
-/// What upstream gets for its promise.
-struct Sending(Option<Queued>);
-
-impl Future for Sending {
-    type Output = Result<(), Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(queued) = &mut self.0 else {
-            panic!("polled again after its end");
-        };
-        let fate = ready!(queued.fate.poll_unpin(context));
-        if let Some(queued) = self.0.take() {
-            queued.end(&fate);
-        }
-        Poll::Ready(fate)
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        if let Some(queued) = self.0.take() {
-            watch(queued);
-        }
-    }
-}
-
-/// The messages that nobody but us waits for.
-struct Watched {
-    queued: Slab<Queued>,
+/// The queued messages of a run.
+struct Queue {
+    messages: Slab<Queued>,
     /// One for each place in the slab, made once.
     wakers: Vec<Waker>,
 }
@@ -76,24 +42,33 @@ struct Watched {
 thread_local! {
     /// Those of the run on this thread. Wakers cannot hold them: they must be `Send`, and a run
     /// is not.
-    static WATCHED: RefCell<Watched> = const {
-        RefCell::new(Watched {
-            queued: Slab::new(),
+    static QUEUE: RefCell<Queue> = const {
+        RefCell::new(Queue {
+            messages: Slab::new(),
             wakers: Vec::new(),
         })
     };
 }
 
-impl Watched {
-    /// Polls the message at `key`; gives it back if its fate is known.
-    fn poll(&mut self, key: usize) -> Option<(Queued, Result<(), Error>)> {
-        let queued = self.queued.get_mut(key)?;
-        let mut context = Context::from_waker(&self.wakers[key]);
-        match queued.fate.poll_unpin(&mut context) {
-            Poll::Ready(fate) => Some((self.queued.remove(key), fate)),
+/// Polls the message at `key` for `waker`, or for the waker of its place. If its fate is known,
+/// it is recorded, and the message gone.
+fn poll(key: usize, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
+    let ended = QUEUE.with_borrow_mut(|queue| {
+        // The waker of a place may outlive a message there.
+        let message = queue.messages.get_mut(key)?;
+        let waker = waker.unwrap_or(&queue.wakers[key]);
+        let mut context = Context::from_waker(waker);
+        match message.fate.poll_unpin(&mut context) {
+            Poll::Ready(fate) => Some((fate, queue.messages.remove(key).message)),
             Poll::Pending => None,
         }
-    }
+    });
+    let Some((fate, message)) = ended else {
+        return Poll::Pending;
+    };
+    let event = if fate.is_ok() { SENT } else { UNSENT };
+    message.sim().event(event, message.name(), [0, 0]);
+    Poll::Ready(fate)
 }
 
 /// The waker of one place. Upstream wakes it while it drops or completes the sending half,
@@ -102,23 +77,46 @@ struct Released(usize);
 
 impl Wake for Released {
     fn wake(self: Arc<Self>) {
-        let ended = WATCHED.with_borrow_mut(|watched| watched.poll(self.0));
-        if let Some((queued, fate)) = ended {
-            queued.end(&fate);
-        }
+        drop(poll(self.0, None));
     }
 }
 
-fn watch(queued: Queued) {
-    let ended = WATCHED.with_borrow_mut(|watched| {
-        let key = watched.queued.insert(queued);
-        if key == watched.wakers.len() {
-            watched.wakers.push(Waker::from(Arc::new(Released(key))));
+/// What upstream gets for its promise: a place in the queue.
+struct Sending {
+    key: usize,
+    ended: bool,
+}
+
+impl Sending {
+    fn new(message: Queued) -> Self {
+        let key = QUEUE.with_borrow_mut(|queue| {
+            let key = queue.messages.insert(message);
+            if key == queue.wakers.len() {
+                queue.wakers.push(Waker::from(Arc::new(Released(key))));
+            }
+            key
+        });
+        Self { key, ended: false }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.ended, "polled again after its end");
+        let polled = poll(self.key, Some(context.waker()));
+        self.ended = polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Nobody else waits: from here on the place's own waker does.
+            drop(poll(self.key, None));
         }
-        watched.poll(key)
-    });
-    if let Some((queued, fate)) = ended {
-        queued.end(&fate);
     }
 }
 
@@ -151,7 +149,7 @@ impl OutgoingMessage for Outgoing {
         let message = self.message;
         message.sim().event(QUEUED, message.name(), [words, 0]);
         let (fate, body) = self.inner.send();
-        let sending = Sending(Some(Queued { fate, message }));
+        let sending = Sending::new(Queued { fate, message });
         (Promise::from_future(sending), body)
     }
 
