@@ -155,9 +155,14 @@ impl Framer {
                 .map(u64::from)
                 .sum();
             self.end = Some(self.start + table_bytes + words * 8);
+            // The root pointer, and mostly the word behind it.
+            self.needed = table_bytes as usize + 2 * WORD_BYTES;
         }
         let end = self.end.expect("set just now");
         let complete = end == self.offset;
+        if self.head.len() < self.needed && !complete {
+            return None;
+        }
         let kind = match self.tag(table_bytes as usize) {
             Ok(tag) => MessageKind::from_tag(tag),
             Err(Unknown::Until(needed)) if !complete => {

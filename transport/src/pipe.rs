@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use dismantle_sim::{EventKind, Name, Question, Sim, share};
 use futures::io::{AsyncRead, AsyncWrite};
 
+use crate::bytes::Bytes;
 use crate::frame::{Framer, MessageKind};
 
 /// How many faults one direction may have.
@@ -249,13 +250,13 @@ struct State {
     delay_us: u64,
     closes_on_drop: bool,
     tap: bool,
-    faults: Vec<Option<Fault>>,
+    faults: Vec<Fault>,
     peer: Option<Pipe>,
 
     /// Accepted and not yet delivered.
-    in_flight: VecDeque<u8>,
+    in_flight: Bytes,
     /// Delivered and not yet read.
-    readable: VecDeque<u8>,
+    readable: Bytes,
     framer: Framer,
     /// Ends of frames that are not yet delivered, as offsets in the stream.
     frame_ends: VecDeque<u64>,
@@ -286,7 +287,7 @@ impl Pipe {
     fn new(sim: &Sim, direction: &'static str) -> Self {
         let ask = |index: usize| sim.ask(&QUESTIONS[index], &[direction.into()]);
         let faults: Vec<_> = (0..FAULTS_MAX)
-            .map(|number| {
+            .filter_map(|number| {
                 let ask =
                     |index: usize| sim.ask(&QUESTIONS[index], &[direction.into(), number.into()]);
                 // Half of the seeds break nothing, so that common failures hide no rare ones.
@@ -316,8 +317,8 @@ impl Pipe {
             tap: ask(11) == 0,
             faults,
             peer: None,
-            in_flight: VecDeque::new(),
-            readable: VecDeque::new(),
+            in_flight: Bytes::default(),
+            readable: Bytes::default(),
             framer: Framer::default(),
             frame_ends: VecDeque::new(),
             kinds_seen: [0; 10],
@@ -345,7 +346,7 @@ impl Pipe {
         }
         let timed: Vec<Fault> = {
             let state = pipe.0.borrow();
-            let faults = state.faults.iter().flatten();
+            let faults = state.faults.iter();
             faults
                 .filter(|fault| fault.when == "time")
                 .copied()
@@ -503,7 +504,7 @@ impl State {
 
     fn due(&self, when: &str, number: u32) -> Vec<Fault> {
         let due = |fault: &&Fault| fault.when == when && fault.at == number;
-        self.faults.iter().flatten().filter(due).copied().collect()
+        self.faults.iter().filter(due).copied().collect()
     }
 
     /// Looks at accepted bytes: which messages are they, and does a fault wait for one of them?
@@ -570,7 +571,7 @@ impl State {
             _ => 1,
         };
         let unit = unit.min(self.in_flight.len() as u64) as usize;
-        self.readable.extend(self.in_flight.drain(..unit));
+        self.in_flight.move_to(&mut self.readable, unit);
         self.sim.event(DELIVERED, self.name, [unit as u64, 0]);
         self.conserved();
         self.wake_reader();
@@ -597,7 +598,7 @@ impl State {
         let count = buffer.len().min(most).min(self.read_max);
         let stalled = self.stalled || self.stalled_for_good;
         if count > 0 && !stalled {
-            take_front(&mut self.readable, &mut buffer[..count]);
+            self.readable.take_into(&mut buffer[..count]);
             self.read += count as u64;
             self.sim.event(READ, self.name, [count as u64, 0]);
             self.conserved();
@@ -633,12 +634,12 @@ impl State {
         self.written += count as u64;
         self.sim.event(WRITTEN, self.name, [count as u64, 0]);
         if self.pumped() {
-            self.in_flight.extend(bytes);
+            self.in_flight.put(bytes);
             if let Some(waker) = self.pump.take() {
                 waker.wake();
             }
         } else {
-            self.readable.extend(bytes);
+            self.readable.put(bytes);
             self.wake_reader();
         }
         self.conserved();
@@ -733,15 +734,6 @@ fn message_event(kind: MessageKind) -> EventKind {
         MessageKind::Other => MESSAGE,
         kind => EventKind::new(kind.word()),
     }
-}
-
-/// Moves the first bytes of `from` into `to`, as many as there is room for; they must be there.
-fn take_front(from: &mut VecDeque<u8>, to: &mut [u8]) {
-    let (front, back) = from.as_slices();
-    let (first, second) = to.split_at_mut(to.len().min(front.len()));
-    first.copy_from_slice(&front[..first.len()]);
-    second.copy_from_slice(&back[..second.len()]);
-    from.drain(..to.len());
 }
 
 /// 0 stands for "no bound".
