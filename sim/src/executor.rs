@@ -221,20 +221,24 @@ impl Executor {
         answer as u32
     }
 
-    /// Moves the wakes since the last call into the ready heap.
-    fn drain(&self, sim: &Sim, self_waker: Option<TaskKey>) {
+    /// Moves the wakes since the last call into the ready heap; `polled` is the task that could
+    /// have woken itself.
+    fn drain(&self, sim: &Sim, polled: Option<TaskKey>) {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if inbox.is_empty() {
+            return;
+        }
         let mut wakes = self.drained.take();
-        std::mem::swap(
-            &mut wakes,
-            &mut self.inbox.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        std::mem::swap(&mut wakes, &mut inbox);
+        drop(inbox);
+        let epoch = if sim.healed() {
+            u32::MAX - 1
+        } else {
+            self.epoch.get()
+        };
+        let mut tasks = self.tasks.borrow_mut();
+        let mut ready = self.ready.borrow_mut();
         for (key, sequence) in wakes.drain(..) {
-            let epoch = if sim.healed() {
-                u32::MAX - 1
-            } else {
-                self.epoch.get()
-            };
-            let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks
                 .get_mut(key)
                 .filter(|t| t.sequence == sequence && !t.queued)
@@ -242,36 +246,31 @@ impl Executor {
                 continue;
             };
             task.queued = true;
-            let name = task.name;
             if task.epoch != epoch {
                 task.epoch = epoch;
-                task.priority = Self::priority(sim, name, epoch);
+                task.priority = Self::priority(sim, task.name, epoch);
             }
-            let ready = Ready {
-                behind: self_waker == Some((key, sequence)),
+            ready.push(Reverse(Ready {
+                behind: polled == Some((key, sequence)),
                 priority: task.priority,
                 sequence: self.next_sequence(),
                 key,
                 task: sequence,
-            };
-            drop(tasks);
-            self.ready.borrow_mut().push(Reverse(ready));
-            sim.event(WAKE, name, [0, 0]);
+            }));
+            sim.event(WAKE, task.name, [0, 0]);
         }
+        drop((tasks, ready));
         self.drained.replace(wakes);
     }
 
     /// Whether a task can be polled.
     pub(crate) fn has_ready(&self, sim: &Sim) -> bool {
         self.drain(sim, None);
-        let mut ready = self.ready.borrow_mut();
-        let tasks = self.tasks.borrow();
-        // Places of tasks that were removed while they were queued are nobody's turn.
-        while let Some(Reverse(first)) = ready.peek() {
-            if tasks
-                .get(first.key)
-                .is_some_and(|task| task.sequence == first.task)
-            {
+        let (tasks, mut ready) = (self.tasks.borrow(), self.ready.borrow_mut());
+        // A task that was aborted while it was ready has left its place in the heap.
+        while let Some(Reverse(next)) = ready.peek() {
+            let task = tasks.get(next.key);
+            if task.is_some_and(|task| task.sequence == next.task) {
                 return true;
             }
             ready.pop();
@@ -279,26 +278,20 @@ impl Executor {
         false
     }
 
-    /// Polls the next ready task; whether there was one.
-    pub(crate) fn step(&self, sim: &Sim) -> bool {
-        self.drain(sim, None);
-        let (key, task, name, waker, mut future) = loop {
-            let Some(Reverse(ready)) = self.ready.borrow_mut().pop() else {
-                return false;
-            };
+    /// Polls the next ready task; [`Executor::has_ready`] has just said that there is one.
+    pub(crate) fn step(&self, sim: &Sim) {
+        let ready = self.ready.borrow_mut().pop();
+        let Reverse(Ready { key, .. }) = ready.expect("a task is ready");
+        let (name, sequence, waker, mut future) = {
             let mut tasks = self.tasks.borrow_mut();
-            let task = tasks
-                .get_mut(ready.key)
-                .filter(|t| t.sequence == ready.task);
-            if let Some(task) = task {
-                task.queued = false;
-                let future = task.future.take().expect("only one task runs at a time");
-                break (ready.key, ready.task, task.name, task.waker.clone(), future);
-            }
+            let task = tasks.get_mut(key).expect("a ready task is there");
+            task.queued = false;
+            let future = task.future.take().expect("only one task runs at a time");
+            (task.name, task.sequence, task.waker.clone(), future)
         };
         let step = sim.begin_step(name);
         sim.event(POLL, name, [0, 0]);
-        self.running.set(Some(((key, task), name)));
+        self.running.set(Some(((key, sequence), name)));
         self.wait.set(None);
         let mut context = Context::from_waker(&waker);
         let polled = sim.catch(|| future.as_mut().poll(&mut context));
@@ -317,8 +310,7 @@ impl Executor {
             task.wait = self.wait.take().unwrap_or(("a wake", None));
         }
         self.running.set(None);
-        self.drain(sim, Some((key, task)));
-        true
+        self.drain(sim, Some((key, sequence)));
     }
 
     /// Drops one task's future now, or after its poll if it is running.

@@ -1,7 +1,7 @@
 //! Names of everything that a report speaks of: `owner/kind/index`.
 //!
 //! A name is made of words that are known at compile time and of a number, so it is `Copy`,
-//! costs nothing to make and is the same in every process. It never holds an address or an
+//! allocates nothing and is the same in every process. It never holds an address or an
 //! order of creation that a schedule could change.
 
 use std::fmt;
@@ -17,24 +17,48 @@ pub struct Name {
     owner: &'static str,
     kind: &'static str,
     index: Option<u32>,
+    /// Hashed once, where it is made: a name is mentioned in many events.
+    id: u64,
 }
 
 impl Name {
     /// A name without a number: `client/system`.
     pub const fn new(owner: &'static str, kind: &'static str) -> Self {
+        let hash = fnv(FNV_START, owner.as_bytes());
+        let hash = fnv(hash, b"/");
         Self {
             owner,
             kind,
             index: None,
+            id: fnv(hash, kind.as_bytes()),
         }
     }
 
     /// A name with a number: `client/call/3`.
     pub const fn numbered(owner: &'static str, kind: &'static str, index: u32) -> Self {
+        Self::new(owner, kind).with_index(index)
+    }
+
+    /// The same owner and kind with this number. Cheaper than [`Name::numbered`] where many
+    /// names differ in their numbers alone.
+    pub const fn with_index(self, index: u32) -> Self {
+        let unnumbered = match self.index {
+            Some(_) => Self::new(self.owner, self.kind),
+            None => self,
+        };
+        let mut id = fnv(unnumbered.id, b"/");
+        let mut divisor = 1;
+        while index / divisor >= 10 {
+            divisor *= 10;
+        }
+        while divisor > 0 {
+            id = fnv(id, &[b'0' + (index / divisor % 10) as u8]);
+            divisor /= 10;
+        }
         Self {
-            owner,
-            kind,
             index: Some(index),
+            id,
+            ..unnumbered
         }
     }
 
@@ -54,22 +78,9 @@ impl Name {
     }
 
     /// A hash of the printed form: the same in every process and every build.
+    #[inline]
     pub const fn id(&self) -> u64 {
-        let mut hash = fnv(FNV_START, self.owner.as_bytes());
-        hash = fnv(hash, b"/");
-        hash = fnv(hash, self.kind.as_bytes());
-        if let Some(index) = self.index {
-            hash = fnv(hash, b"/");
-            let mut divisor = 1;
-            while index / divisor >= 10 {
-                divisor *= 10;
-            }
-            while divisor > 0 {
-                hash = fnv(hash, &[b'0' + (index / divisor % 10) as u8]);
-                divisor /= 10;
-            }
-        }
-        hash
+        self.id
     }
 }
 
@@ -125,6 +136,8 @@ mod tests {
             Name::numbered("client", "call", 0),
             Name::numbered("server", "object", 4_294_967_295),
             Name::numbered("server", "object", 10),
+            Name::new("server", "object").with_index(7),
+            Name::numbered("server", "object", 10).with_index(7),
         ] {
             assert_eq!(name.id(), fnv(FNV_START, name.to_string().as_bytes()));
         }

@@ -23,7 +23,7 @@ use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
 use crate::report::{Held, Report, StackBytes};
 use crate::stack::{Mark, Region};
-use crate::trace::{Event, EventKind, Trace};
+use crate::trace::{EventKind, Trace};
 use crate::track::{Tracked, Tracker};
 
 /// The hash keys that the run's maps get: the order in which capnp-rpc 0.27 disconnects.
@@ -182,7 +182,7 @@ fn on_this_thread(
         region: region.cloned(),
         limits: plan.limits,
         decisions: RefCell::new(Decisions::new(plan.given(), options.seed, recorder)),
-        trace: RefCell::new(Some(Trace::new(options.trace))),
+        trace: Trace::new(options.trace),
         detailed: options.trace,
         recorder: options.recorder.clone(),
         phase: Cell::new(Phase::Build),
@@ -226,8 +226,7 @@ struct World {
     region: Option<Arc<Region>>,
     limits: Limits,
     decisions: RefCell<Decisions>,
-    /// Taken when the run is over; what is dropped later leaves no trace.
-    trace: RefCell<Option<Trace>>,
+    trace: Trace,
     /// Measure the owner's actions in teardown one by one.
     detailed: bool,
     recorder: Option<Arc<dyn Recorder>>,
@@ -379,11 +378,11 @@ impl Sim {
             world.limit.set(Some(Limit::Steps));
             return Ok(false);
         }
-        let polled = world.executor.step(self);
+        world.executor.step(self);
         if world.stopped.get() {
             Err(Stopped)
         } else {
-            Ok(polled)
+            Ok(true)
         }
     }
 
@@ -453,16 +452,10 @@ impl Sim {
     }
 
     /// Records an event; `numbers` mean what `kind` says.
+    #[inline]
     pub fn event(&self, kind: EventKind, subject: Name, numbers: [u64; 2]) {
-        if let Some(trace) = self.0.trace.borrow_mut().as_mut() {
-            trace.record(Event {
-                kind,
-                subject,
-                numbers,
-                step: self.0.step.get(),
-                time_us: self.now_us(),
-            });
-        }
+        let at = || (self.0.step.get(), self.now_us());
+        self.0.trace.record(kind, subject, numbers, at);
     }
 
     /// An injected fault holds something up for good: `count` of what it keeps back.
@@ -516,7 +509,7 @@ impl Sim {
 
     /// Drops `value` as the destruction of `name`, without its creation having been recorded.
     pub(crate) fn destroy<T>(&self, name: Name, value: T) {
-        let destruction = self.0.tracker.end(self, name);
+        let destruction = self.0.tracker.destroy(self, name);
         drop(value);
         drop(destruction);
     }
@@ -598,7 +591,7 @@ impl Sim {
 
     fn report(&self) -> Report {
         let world = &self.0;
-        let (digest, trace) = world.trace.take().expect("taken only here").finish();
+        let (digest, trace) = world.trace.finish();
         let outcome = world.tracker.finish();
         let mut stack = world.stack.get();
         let panics = world.panics.take();

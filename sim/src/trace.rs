@@ -4,12 +4,13 @@
 //! An event holds no pointer, no thread and no duration, so that two runs of one plan can be
 //! compared byte for byte.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::name::{FNV_START, Name, fnv};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A kind of event. Each layer brings its own: `sim` knows no bytes, `transport` does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,43 +90,66 @@ impl Serialize for Digest {
 /// The greatest number of events that a kept trace holds; the digest goes on beyond it.
 pub const TRACE_EVENTS_MAX: usize = 1_000_000;
 
+/// The events of one run, on their way into the digest and, if asked for, into a list.
+///
+/// There are some seven events a message, so recording one must cost next to nothing.
 pub(crate) struct Trace {
-    hash: Xxh3,
-    pending: Vec<u8>,
-    kept: Option<Vec<Event>>,
+    digest: Cell<u64>,
+    keeps: Cell<bool>,
+    kept: RefCell<Vec<Event>>,
 }
 
 impl Trace {
     pub(crate) fn new(keep: bool) -> Self {
         Self {
-            hash: Xxh3::new(),
-            pending: Vec::with_capacity(Self::BATCH_BYTES),
-            kept: keep.then(Vec::new),
+            digest: Cell::new(0),
+            keeps: Cell::new(keep),
+            kept: RefCell::default(),
         }
     }
 
-    /// Events are hashed in batches: XXH3 is several times faster on long input.
-    const BATCH_BYTES: usize = 4096;
-
-    pub(crate) fn record(&mut self, event: Event) {
-        let [a, b] = event.numbers;
-        let subject = event.subject.id();
-        for number in [event.kind.id, subject, a, b, event.step, event.time_us] {
-            self.pending.extend_from_slice(&number.to_le_bytes());
+    /// Records an event; `at` gives step and time, if it is to be kept.
+    ///
+    /// These two are not hashed: every poll and every move of the clock is an event itself.
+    #[inline]
+    pub(crate) fn record(
+        &self,
+        kind: EventKind,
+        subject: Name,
+        numbers: [u64; 2],
+        at: impl FnOnce() -> (u64, u64),
+    ) {
+        let mut bytes = [0; 32];
+        let words = [kind.id, subject.id(), numbers[0], numbers[1]];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
-        if self.pending.len() > Self::BATCH_BYTES - 48 {
-            self.hash.update(&self.pending);
-            self.pending.clear();
-        }
-        if let Some(kept) = &mut self.kept
-            && kept.len() < TRACE_EVENTS_MAX
-        {
-            kept.push(event);
+        // A chain, each event hashed with the digest so far: nothing to batch, nothing to copy.
+        self.digest
+            .set(xxh3_64_with_seed(&bytes, self.digest.get()));
+        if self.keeps.get() {
+            self.keep(kind, subject, numbers, at());
         }
     }
 
-    pub(crate) fn finish(mut self) -> (Digest, Option<Vec<Event>>) {
-        self.hash.update(&self.pending);
-        (Digest(self.hash.digest()), self.kept)
+    #[cold]
+    #[inline(never)]
+    fn keep(&self, kind: EventKind, subject: Name, numbers: [u64; 2], (step, time_us): (u64, u64)) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < TRACE_EVENTS_MAX {
+            kept.push(Event {
+                kind,
+                subject,
+                numbers,
+                step,
+                time_us,
+            });
+        }
+    }
+
+    /// The digest, and the events if they were kept. What happens later leaves no trace.
+    pub(crate) fn finish(&self) -> (Digest, Option<Vec<Event>>) {
+        let kept = self.keeps.take().then(|| self.kept.take());
+        (Digest(self.digest.get()), kept)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
+use slab::Slab;
 
 use crate::name::Name;
 use crate::run::{Phase, Sim};
@@ -42,23 +43,28 @@ pub struct Destroyed {
 /// too shows as its child.
 pub struct Tracked<T> {
     value: Option<T>,
-    name: Name,
+    /// Its place among those that are alive, where its name is.
+    key: usize,
     sim: Sim,
 }
 
 impl<T> Tracked<T> {
     pub(crate) fn new(sim: &Sim, name: Name, value: T) -> Self {
-        sim.tracker().begin(sim, name);
         Self {
             value: Some(value),
-            name,
+            key: sim.tracker().begin(sim, name),
             sim: sim.clone(),
         }
     }
 
     /// The name in the report.
     pub fn name(&self) -> Name {
-        self.name
+        self.sim.tracker().0.borrow().live[self.key]
+    }
+
+    /// The run that it is part of.
+    pub fn sim(&self) -> &Sim {
+        &self.sim
     }
 }
 
@@ -79,20 +85,32 @@ impl<T> DerefMut for Tracked<T> {
 impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
         let value = self.value.take();
-        self.sim.tracker().gone(self.name);
-        let destruction = self.sim.tracker().end(&self.sim, self.name);
+        let destruction = self.sim.tracker().end(&self.sim, self.key);
         drop(value);
         drop(destruction);
     }
 }
 
 /// What one run's tracked objects came to.
-#[derive(Default)]
 pub(crate) struct Tracker(RefCell<State>);
+
+impl Default for Tracker {
+    fn default() -> Self {
+        let state = State {
+            live: Slab::with_capacity(USUAL),
+            destroyed: Vec::with_capacity(USUAL),
+            ..State::default()
+        };
+        Self(RefCell::new(state))
+    }
+}
+
+/// Destructions of a small session: room for so many is made beforehand.
+const USUAL: usize = 128;
 
 #[derive(Default)]
 struct State {
-    live: BTreeMap<Name, u32>,
+    live: Slab<Name>,
     destroyed: Vec<Destroyed>,
     destroyed_count: u64,
     /// The destructions under way: their places in `destroyed`, if they were kept.
@@ -101,11 +119,11 @@ struct State {
 }
 
 /// Ends a destruction when it is dropped, in a panic too.
-pub(crate) struct Destruction(Sim);
+pub(crate) struct Destruction<'a>(&'a Tracker);
 
-impl Drop for Destruction {
+impl Drop for Destruction<'_> {
     fn drop(&mut self) {
-        self.0.tracker().0.borrow_mut().open.pop();
+        self.0.0.borrow_mut().open.pop();
     }
 }
 
@@ -118,25 +136,20 @@ pub(crate) struct Outcome {
 }
 
 impl Tracker {
-    pub(crate) fn begin(&self, sim: &Sim, name: Name) {
-        *self.0.borrow_mut().live.entry(name).or_default() += 1;
+    /// Records a creation; returns the new object's place.
+    fn begin(&self, sim: &Sim, name: Name) -> usize {
         sim.event(CREATED, name, [0, 0]);
+        self.0.borrow_mut().live.insert(name)
     }
 
-    /// One that [`Tracker::begin`] counted is no longer alive.
-    fn gone(&self, name: Name) {
-        let mut state = self.0.borrow_mut();
-        // A leaked object may be dropped after the run's end; then there is no entry any more.
-        if let Some(count) = state.live.get_mut(&name) {
-            *count -= 1;
-            if *count == 0 {
-                state.live.remove(&name);
-            }
-        }
+    /// Records the destruction of the object at `key`.
+    fn end(&self, sim: &Sim, key: usize) -> Destruction<'_> {
+        let name = self.0.borrow_mut().live.remove(key);
+        self.destroy(sim, name)
     }
 
-    /// The destruction of `name` begins: a tracked object's, or a task's.
-    pub(crate) fn end(&self, sim: &Sim, name: Name) -> Destruction {
+    /// Records the destruction of something whose creation was not recorded.
+    pub(crate) fn destroy(&self, sim: &Sim, name: Name) -> Destruction<'_> {
         let mut state = self.0.borrow_mut();
         let depth = state.open.len() as u32;
         state.depth_max = state.depth_max.max(depth + 1);
@@ -156,16 +169,21 @@ impl Tracker {
         state.open.push(kept);
         drop(state);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
-        Destruction(sim.clone())
+        Destruction(self)
     }
 
     pub(crate) fn finish(&self) -> Outcome {
-        let state = self.0.take();
+        let mut state = self.0.borrow_mut();
+        let mut never_destroyed = BTreeMap::new();
+        // They stay: what was leaked may still be dropped after the run.
+        for (_, name) in &state.live {
+            *never_destroyed.entry(*name).or_default() += 1;
+        }
         Outcome {
-            destroyed: state.destroyed,
+            destroyed: std::mem::take(&mut state.destroyed),
             destroyed_count: state.destroyed_count,
             depth_max: state.depth_max,
-            never_destroyed: state.live,
+            never_destroyed,
         }
     }
 }

@@ -77,98 +77,133 @@ pub struct Frame {
 /// Bytes of a frame's start that are looked at; a root struct further in counts as `Other`.
 const HEAD_BYTES: usize = 64;
 
+const WORD_BYTES: usize = 8;
+
 /// Cuts a stream of bytes into frames, as the bytes come.
-#[derive(Default)]
 pub struct Framer {
     head: Vec<u8>,
+    /// How long the head has to be before more can be said of the frame.
+    needed: usize,
     start: u64,
     offset: u64,
     end: Option<u64>,
     announced: bool,
 }
 
+impl Default for Framer {
+    fn default() -> Self {
+        Self {
+            head: Vec::with_capacity(HEAD_BYTES),
+            needed: WORD_BYTES,
+            start: 0,
+            offset: 0,
+            end: None,
+            announced: false,
+        }
+    }
+}
+
 impl Framer {
     /// Takes the next bytes; calls `seen` for each frame whose kind is now known, in order.
     pub fn take(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
-        while !bytes.is_empty() {
-            let wanted = match self.end {
-                Some(end) if self.announced => end - self.offset,
-                _ => 1,
+        while let Some(frame) = self.next(&mut bytes) {
+            seen(frame);
+        }
+    }
+
+    /// Takes bytes off the front of `bytes` until the kind of a frame is known, or all.
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+        let mut known = None;
+        while known.is_none() && !bytes.is_empty() {
+            let to_end = self.end.map_or(u64::MAX, |end| end - self.offset);
+            let wanted = match self.announced {
+                true => to_end,
+                false => to_end.min((self.needed - self.head.len()) as u64),
             };
-            let (now, rest) = bytes.split_at((wanted as usize).min(bytes.len()));
-            bytes = rest;
+            let (now, rest) = bytes.split_at(wanted.min(bytes.len() as u64) as usize);
+            *bytes = rest;
             self.offset += now.len() as u64;
             if !self.announced {
                 self.head.extend_from_slice(now);
-                self.look(&mut seen);
+                known = self.look();
             }
             if self.end == Some(self.offset) {
                 self.head.clear();
+                self.needed = WORD_BYTES;
                 self.start = self.offset;
                 self.end = None;
                 self.announced = false;
             }
         }
+        known
     }
 
-    fn look(&mut self, seen: &mut impl FnMut(Frame)) {
-        let Some(segments) = self.u32_at(0) else {
-            return;
-        };
+    fn look(&mut self) -> Option<Frame> {
+        let segments = self.u32_at(0)?;
         // `segments` is one less than their number; the table is padded to a word.
         let table_bytes = (u64::from(segments).div_ceil(2) + 1) * 8;
         if self.end.is_none() {
             if table_bytes > HEAD_BYTES as u64 {
-                self.lost(seen);
-                return;
+                return Some(self.lost());
             }
             if (self.head.len() as u64) < table_bytes {
-                return;
+                self.needed = table_bytes as usize;
+                return None;
             }
             let words: u64 = (0..=segments as usize)
                 .filter_map(|index| self.u32_at(4 + 4 * index))
                 .map(u64::from)
                 .sum();
             self.end = Some(self.start + table_bytes + words * 8);
+            // The root pointer, and mostly the word behind it.
+            self.needed = table_bytes as usize + 2 * WORD_BYTES;
         }
         let end = self.end.expect("set just now");
         let complete = end == self.offset;
+        if self.head.len() < self.needed && !complete {
+            return None;
+        }
         let kind = match self.tag(table_bytes as usize) {
             Ok(tag) => MessageKind::from_tag(tag),
-            Err(Unknown::Yet) if !complete => return,
+            Err(Unknown::Until(needed)) if !complete => {
+                self.needed = needed;
+                return None;
+            }
             Err(_) => MessageKind::Other,
         };
         self.announced = true;
-        seen(Frame {
+        Some(Frame {
             kind,
             start: self.start,
             end,
-        });
+        })
     }
 
     /// The union tag of the root struct, whose pointer is the first word behind the table.
     fn tag(&self, root: usize) -> Result<u16, Unknown> {
-        let pointer = self.u32_at(root).ok_or(Unknown::Yet)?;
+        let pointer = self.u32_at(root);
+        let pointer = pointer.ok_or(Unknown::Until(root + WORD_BYTES))?;
         if pointer & 3 != 0 {
             return Err(Unknown::ForGood);
         }
-        let tag = root + 8 + (pointer >> 2) as usize * 8;
+        let tag = root + WORD_BYTES + (pointer >> 2) as usize * WORD_BYTES;
         if tag + 2 > HEAD_BYTES {
             return Err(Unknown::ForGood);
         }
-        let bytes = self.head.get(tag..tag + 2).ok_or(Unknown::Yet)?;
+        let bytes = self.head.get(tag..tag + 2);
+        let bytes = bytes.ok_or(Unknown::Until(tag + 2))?;
         Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
     /// No frame of ours: the rest of the stream counts as one.
-    fn lost(&mut self, seen: &mut impl FnMut(Frame)) {
+    fn lost(&mut self) -> Frame {
         self.announced = true;
         self.end = Some(u64::MAX);
-        seen(Frame {
+        Frame {
             kind: MessageKind::Other,
             start: self.start,
             end: u64::MAX,
-        });
+        }
     }
 
     fn u32_at(&self, at: usize) -> Option<u32> {
@@ -178,7 +213,8 @@ impl Framer {
 }
 
 enum Unknown {
-    Yet,
+    /// Until the head has so many bytes.
+    Until(usize),
     ForGood,
 }
 
@@ -226,6 +262,29 @@ mod tests {
                 ends
             );
             assert_eq!(frames[2].start, ends[1]);
+        }
+    }
+
+    #[test]
+    fn the_table_of_a_frame_may_have_any_length() {
+        for segments in 1..=5_u32 {
+            // Its first segment is the root pointer to one data word, which holds the tag.
+            let mut bytes = (segments - 1).to_le_bytes().to_vec();
+            for segment in 0..segments {
+                bytes.extend((if segment == 0 { 2_u32 } else { 1 }).to_le_bytes());
+            }
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            bytes.extend(1_u64.wrapping_shl(32).to_le_bytes());
+            bytes.extend(3_u64.to_le_bytes());
+            bytes.resize(bytes.len() + 8 * (segments as usize - 1), 0);
+            let length = bytes.len() as u64;
+            bytes.extend_from_within(..);
+
+            let mut framer = Framer::default();
+            let mut frames = Vec::new();
+            framer.take(&bytes, |frame| frames.push((frame.kind, frame.end)));
+            let expected = [length, 2 * length].map(|end| (MessageKind::Return, end));
+            assert_eq!(frames, expected, "{segments} segments");
         }
     }
 

@@ -5,6 +5,7 @@
 //! named and its messages tracked), and server exceptions injected around any server
 //! ([`inject`]). What differs between releases of capnp-rpc is in [`compat`] alone.
 
+mod bytes;
 mod frame;
 mod pipe;
 

@@ -1,10 +1,13 @@
 //! Messages as tracked objects: built, queued, sent or dropped unsent, received, freed.
 //!
 //! capnp-rpc drops the promise of almost every send at once (`let _ = message.send()`), so the
-//! fate of a queued message is learnt from the promise itself, kept here and polled once, by a
-//! waker of our own, when upstream's write queue lets go of the message.
+//! promise that it gets is ours: while it is kept, whoever polls it learns the fate; when it is
+//! dropped, upstream's own promise is kept here and polled by a waker of ours, when upstream's
+//! write queue lets go of the message.
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -15,8 +18,7 @@ use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::{IncomingMessage, OutgoingMessage};
 use dismantle_sim::{EventKind, Name, Sim, Tracked};
-use futures::channel::oneshot;
-use futures::{FutureExt, TryFutureExt};
+use futures::FutureExt;
 use slab::Slab;
 
 const QUEUED: EventKind = EventKind::new("queued");
@@ -27,68 +29,101 @@ const RECEIVED: EventKind = EventKind::new("received");
 /// A message in a vat's send queue, until the queue lets go of it.
 struct Queued {
     fate: Promise<(), Error>,
-    /// Passes the fate on to whoever kept upstream's promise; mostly nobody.
-    told: oneshot::Sender<Result<(), Error>>,
     message: Tracked<()>,
-    sim: Sim,
 }
 
-impl Queued {
-    fn end(self, fate: Result<(), Error>) {
-        let event = if fate.is_ok() { SENT } else { UNSENT };
-        self.sim.event(event, self.message.name(), [0, 0]);
-        drop(self.message);
-        // Nobody listens if the promise was dropped.
-        drop(self.told.send(fate));
-    }
+/// The queued messages of a run.
+struct Queue {
+    messages: Slab<Queued>,
+    /// One for each place in the slab, made once.
+    wakers: Vec<Waker>,
 }
 
 thread_local! {
-    /// The queued messages of the run on this thread. Wakers cannot hold them: they must be
-    /// `Send`, and a run is not.
-    static QUEUE: RefCell<Slab<Queued>> = const { RefCell::new(Slab::new()) };
+    /// Those of the run on this thread. Wakers cannot hold them: they must be `Send`, and a run
+    /// is not.
+    static QUEUE: RefCell<Queue> = const {
+        RefCell::new(Queue {
+            messages: Slab::new(),
+            wakers: Vec::new(),
+        })
+    };
 }
 
-/// The waker of one queued message. Upstream wakes it while it drops or completes the sending
-/// half, outside any lock (`oneshot::Inner::drop_tx`, futures-channel 0.3).
+/// Polls the message at `key` for `waker`, or for the waker of its place. If its fate is known,
+/// it is recorded, and the message gone.
+fn poll(key: usize, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
+    let ended = QUEUE.with_borrow_mut(|queue| {
+        // The waker of a place may outlive a message there.
+        let message = queue.messages.get_mut(key)?;
+        let waker = waker.unwrap_or(&queue.wakers[key]);
+        let mut context = Context::from_waker(waker);
+        match message.fate.poll_unpin(&mut context) {
+            Poll::Ready(fate) => Some((fate, queue.messages.remove(key).message)),
+            Poll::Pending => None,
+        }
+    });
+    let Some((fate, message)) = ended else {
+        return Poll::Pending;
+    };
+    let event = if fate.is_ok() { SENT } else { UNSENT };
+    message.sim().event(event, message.name(), [0, 0]);
+    Poll::Ready(fate)
+}
+
+/// The waker of one place. Upstream wakes it while it drops or completes the sending half,
+/// outside any lock (`oneshot::Inner::drop_tx`, futures-channel 0.3).
 struct Released(usize);
 
 impl Wake for Released {
     fn wake(self: Arc<Self>) {
-        let queued = QUEUE.with_borrow_mut(|queue| queue.try_remove(self.0));
-        let Some(mut queued) = queued else {
-            return;
-        };
-        let mut context = Context::from_waker(Waker::noop());
-        match queued.fate.poll_unpin(&mut context) {
-            Poll::Ready(fate) => queued.end(fate),
-            Poll::Pending => unreachable!("woken because its fate is known"),
-        }
+        drop(poll(self.0, None));
     }
 }
 
-fn watch(mut queued: Queued) {
-    QUEUE
-        .with_borrow_mut(|queue| {
-            let entry = queue.vacant_entry();
-            let waker = Waker::from(Arc::new(Released(entry.key())));
-            match queued.fate.poll_unpin(&mut Context::from_waker(&waker)) {
-                Poll::Ready(fate) => Some((queued, fate)),
-                Poll::Pending => {
-                    entry.insert(queued);
-                    None
-                }
+/// What upstream gets for its promise: a place in the queue.
+struct Sending {
+    key: usize,
+    ended: bool,
+}
+
+impl Sending {
+    fn new(message: Queued) -> Self {
+        let key = QUEUE.with_borrow_mut(|queue| {
+            let key = queue.messages.insert(message);
+            if key == queue.wakers.len() {
+                queue.wakers.push(Waker::from(Arc::new(Released(key))));
             }
-        })
-        .into_iter()
-        .for_each(|(queued, fate)| queued.end(fate));
+            key
+        });
+        Self { key, ended: false }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.ended, "polled again after its end");
+        let polled = poll(self.key, Some(context.waker()));
+        self.ended = polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Nobody else waits: from here on the place's own waker does.
+            drop(poll(self.key, None));
+        }
+    }
 }
 
 /// An outgoing message of upstream's, whose way is tracked.
 pub(crate) struct Outgoing {
     inner: Box<dyn OutgoingMessage>,
     message: Tracked<()>,
-    sim: Sim,
 }
 
 impl Outgoing {
@@ -96,7 +131,6 @@ impl Outgoing {
         Box::new(Self {
             inner,
             message: sim.track(name, ()),
-            sim: sim.clone(),
         })
     }
 }
@@ -112,17 +146,11 @@ impl OutgoingMessage for Outgoing {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
         let words = self.inner.size_in_words() as u64;
-        self.sim.event(QUEUED, self.message.name(), [words, 0]);
+        let message = self.message;
+        message.sim().event(QUEUED, message.name(), [words, 0]);
         let (fate, body) = self.inner.send();
-        let (told, tells) = oneshot::channel();
-        watch(Queued {
-            fate,
-            told,
-            message: self.message,
-            sim: self.sim,
-        });
-        let dropped = |_| Err(Error::disconnected("the send queue is gone".to_owned()));
-        (Promise::from_future(tells.unwrap_or_else(dropped)), body)
+        let sending = Sending::new(Queued { fate, message });
+        (Promise::from_future(sending), body)
     }
 
     fn take(self: Box<Self>) -> Builder<HeapAllocator> {

@@ -17,7 +17,8 @@ use std::task::{Context, Poll, Waker};
 use dismantle_sim::{EventKind, Name, Question, Sim, share};
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::frame::{Frame, Framer, MessageKind};
+use crate::bytes::Bytes;
+use crate::frame::{Framer, MessageKind};
 
 /// How many faults one direction may have.
 const FAULTS_MAX: u32 = 2;
@@ -241,14 +242,14 @@ struct State {
     delay_us: u64,
     closes_on_drop: bool,
     tap: bool,
-    faults: Vec<Option<Fault>>,
+    faults: Vec<Fault>,
     /// The other direction. Weak, or the two would keep each other alive.
     peer: Weak<RefCell<State>>,
 
     /// Accepted and not yet delivered.
-    in_flight: VecDeque<u8>,
+    in_flight: Bytes,
     /// Delivered and not yet read.
-    readable: VecDeque<u8>,
+    readable: Bytes,
     framer: Framer,
     /// Ends of frames that are not yet delivered, as offsets in the stream.
     frame_ends: VecDeque<u64>,
@@ -280,7 +281,7 @@ impl Pipe {
     fn new(sim: &Sim, direction: &'static str) -> Self {
         let ask = |index: usize| sim.ask(&QUESTIONS[index], &[direction.into()]);
         let faults: Vec<_> = (0..FAULTS_MAX)
-            .map(|number| {
+            .filter_map(|number| {
                 let ask =
                     |index: usize| sim.ask(&QUESTIONS[index], &[direction.into(), number.into()]);
                 // Half of the seeds break nothing, so that common failures hide no rare ones.
@@ -310,8 +311,8 @@ impl Pipe {
             tap: ask(11) == 0,
             faults,
             peer: Weak::new(),
-            in_flight: VecDeque::new(),
-            readable: VecDeque::new(),
+            in_flight: Bytes::default(),
+            readable: Bytes::default(),
             framer: Framer::default(),
             frame_ends: VecDeque::new(),
             kinds_seen: [0; 10],
@@ -339,7 +340,7 @@ impl Pipe {
         }
         let timed: Vec<Fault> = {
             let state = pipe.0.borrow();
-            let faults = state.faults.iter().flatten();
+            let faults = state.faults.iter();
             faults
                 .filter(|fault| fault.when == "time")
                 .copied()
@@ -497,14 +498,12 @@ impl State {
 
     fn due(&self, when: &str, number: u32) -> Vec<Fault> {
         let due = |fault: &&Fault| fault.when == when && fault.at == number;
-        self.faults.iter().flatten().filter(due).copied().collect()
+        self.faults.iter().filter(due).copied().collect()
     }
 
     /// Looks at accepted bytes: which messages are they, and does a fault wait for one of them?
-    fn tap(&mut self, bytes: &[u8]) {
-        let mut frames: Vec<Frame> = Vec::new();
-        self.framer.take(bytes, |frame| frames.push(frame));
-        for frame in frames {
+    fn tap(&mut self, mut bytes: &[u8]) {
+        while let Some(frame) = self.framer.next(&mut bytes) {
             let kind = frame.kind as usize;
             self.kinds_seen[kind] += 1;
             self.messages_seen += 1;
@@ -566,7 +565,7 @@ impl State {
             _ => 1,
         };
         let unit = unit.min(self.in_flight.len() as u64) as usize;
-        self.readable.extend(self.in_flight.drain(..unit));
+        self.in_flight.move_to(&mut self.readable, unit);
         self.sim.event(DELIVERED, self.name, [unit as u64, 0]);
         self.conserved();
         self.wake_reader();
@@ -593,9 +592,7 @@ impl State {
         let count = buffer.len().min(most).min(self.read_max);
         let stalled = self.stalls > 0 || self.stalled_for_good;
         if count > 0 && !stalled {
-            for (byte, place) in self.readable.drain(..count).zip(buffer.iter_mut()) {
-                *place = byte;
-            }
+            self.readable.take_into(&mut buffer[..count]);
             self.read += count as u64;
             self.sim.event(READ, self.name, [count as u64, 0]);
             self.conserved();
@@ -631,12 +628,12 @@ impl State {
         self.written += count as u64;
         self.sim.event(WRITTEN, self.name, [count as u64, 0]);
         if self.pumped() {
-            self.in_flight.extend(bytes);
+            self.in_flight.put(bytes);
             if let Some(waker) = self.pump.take() {
                 waker.wake();
             }
         } else {
-            self.readable.extend(bytes);
+            self.readable.put(bytes);
             self.wake_reader();
         }
         self.conserved();

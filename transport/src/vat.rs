@@ -45,13 +45,7 @@ impl Vat {
         };
         let network = Network {
             inner: twoparty::VatNetwork::new(end.reader, end.writer, side, ReaderOptions::new()),
-            names: Names {
-                sim: sim.clone(),
-                owner: name,
-                sent: Rc::default(),
-                received: Rc::default(),
-                connections: Rc::default(),
-            },
+            names: Names::new(sim, name),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
         Self {
@@ -121,49 +115,66 @@ impl Vat {
 }
 
 /// Names for the messages and connections of one vat, numbered in the order of their making.
-#[derive(Clone)]
 struct Names {
     sim: Sim,
-    owner: &'static str,
-    sent: Rc<Cell<u32>>,
-    received: Rc<Cell<u32>>,
+    message_out: Series,
+    message_in: Series,
     /// Handles: upstream makes one for `connect` and one for `accept`, and drops the second.
-    connections: Rc<Cell<u32>>,
+    connection: Series,
 }
 
 impl Names {
+    fn new(sim: &Sim, owner: &'static str) -> Rc<Self> {
+        Rc::new(Self {
+            sim: sim.clone(),
+            message_out: Series::new(Name::new(owner, "message-out")),
+            message_in: Series::new(Name::new(owner, "message-in")),
+            connection: Series::new(Name::new(owner, "connection")),
+        })
+    }
+
     fn outgoing(&self, inner: Box<dyn OutgoingMessage>) -> Box<dyn OutgoingMessage> {
-        let name = Name::numbered(self.owner, "message-out", next(&self.sent));
-        Outgoing::new(&self.sim, name, inner)
+        Outgoing::new(&self.sim, self.message_out.next(), inner)
     }
 
     fn incoming(&self, inner: Box<dyn IncomingMessage>) -> Box<dyn IncomingMessage> {
-        let name = Name::numbered(self.owner, "message-in", next(&self.received));
-        Incoming::new(&self.sim, name, inner)
+        Incoming::new(&self.sim, self.message_in.next(), inner)
     }
 }
 
-fn next(counter: &Cell<u32>) -> u32 {
-    counter.replace(counter.get() + 1)
+/// One name with the numbers from 0.
+struct Series {
+    name: Name,
+    used: Cell<u32>,
+}
+
+impl Series {
+    fn new(name: Name) -> Self {
+        Self {
+            name,
+            used: Cell::new(0),
+        }
+    }
+
+    fn next(&self) -> Name {
+        self.name.with_index(self.used.replace(self.used.get() + 1))
+    }
 }
 
 /// Upstream's two-party network, with its connections wrapped.
 struct Network {
     inner: twoparty::VatNetwork<Reader>,
-    names: Names,
+    names: Rc<Names>,
     #[expect(dead_code, reason = "its drop is the record")]
     tracked: Tracked<()>,
 }
 
 impl Network {
-    fn wrap(names: &Names, inner: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
+    fn wrap(names: &Rc<Names>, inner: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
         Box::new(TrackedConnection {
             inner,
             names: names.clone(),
-            tracked: names.sim.track(
-                Name::numbered(names.owner, "connection", next(&names.connections)),
-                (),
-            ),
+            tracked: names.sim.track(names.connection.next(), ()),
         })
     }
 }
@@ -188,7 +199,7 @@ impl VatNetwork<Side> for Network {
 /// Upstream's connection, with its messages tracked.
 struct TrackedConnection {
     inner: Box<dyn Connection<Side>>,
-    names: Names,
+    names: Rc<Names>,
     tracked: Tracked<()>,
 }
 
