@@ -10,8 +10,8 @@
 //! - `bare`: capnp-rpc on `futures::executor::LocalPool` and a `VecDeque` as pipe, nothing else;
 //! - `bare-thread`: the same, each session on a fresh thread.
 //!
-//! The **backlog** (`backlog-ours`, `backlog-bare`): the built-in scenario with N calls, against
-//! the same calls on `LocalPool`, each in a process of its own.
+//! The **backlog** (`backlog-ours`, `backlog-bare`, `backlog-bare-thread`): the built-in scenario
+//! with N calls, against the same calls on `LocalPool`, each in a process of its own.
 //!
 //! Both sides use the system's allocator.
 //!
@@ -80,9 +80,10 @@ fn one(variant: &str, count: u32) {
     match variant {
         "ours" => (0..count).for_each(|_| ours.session()),
         "bare" => (0..count).for_each(|_| bare::session()),
-        "bare-thread" => (0..count).for_each(|_| bare::session_on_a_thread()),
+        "bare-thread" => (0..count).for_each(|_| bare::on_a_thread(bare::session)),
         "backlog-ours" => backlog_ours(count),
         "backlog-bare" => bare::backlog(count),
+        "backlog-bare-thread" => bare::on_a_thread(move || bare::backlog(count)),
         _ => panic!("no variant `{variant}`; there are {VARIANTS:?}"),
     }
     println!("{} {}", cpu_us(), peak_kib());
@@ -98,7 +99,7 @@ fn all() {
     let variants: [(&str, &dyn Fn()); 3] = [
         ("ours", &|| ours.session()),
         ("bare", &bare::session),
-        ("bare-thread", &bare::session_on_a_thread),
+        ("bare-thread", &|| bare::on_a_thread(bare::session)),
     ];
     println!("session: CPU in µs, median of {ROUNDS} rounds of {BATCH} each, interleaved");
     let mut rounds: [Vec<f64>; 3] = Default::default();
@@ -119,35 +120,39 @@ fn all() {
     println!("  ours / bare-thread {:.3}", ratio(&rounds[0], &rounds[2]));
 
     println!("backlog: each run in a process of its own, median of {BACKLOG_ROUNDS} rounds");
-    let sizes = [10_000, 100_000];
-    let cases = ["backlog-ours", "backlog-bare"].map(|variant| sizes.map(|size| (variant, size)));
-    let mut spent: [[Vec<f64>; 2]; 2] = Default::default();
-    let mut peaks: [[Vec<f64>; 2]; 2] = Default::default();
+    let cases = [
+        ("backlog-ours", 10_000),
+        ("backlog-ours", 100_000),
+        ("backlog-bare", 100_000),
+        ("backlog-bare-thread", 100_000),
+    ];
+    let mut spent: [Vec<f64>; 4] = Default::default();
+    let mut peaks: [Vec<f64>; 4] = Default::default();
     for _ in 0..BACKLOG_ROUNDS {
-        for (side, sizes) in cases.iter().enumerate() {
-            for (size, (variant, calls)) in sizes.iter().enumerate() {
-                let (cpu_us, peak_kib) = in_a_process(variant, *calls);
-                spent[side][size].push(cpu_us);
-                peaks[side][size].push(peak_kib);
-            }
+        for (case, (variant, calls)) in cases.into_iter().enumerate() {
+            let (cpu_us, peak_kib) = in_a_process(variant, calls);
+            spent[case].push(cpu_us);
+            peaks[case].push(peak_kib);
         }
     }
-    for (side, sizes) in cases.iter().enumerate() {
-        for (size, (variant, calls)) in sizes.iter().enumerate() {
-            println!(
-                "  {variant} {calls:>6} calls {:8.0} ms {:8.0} MiB",
-                median(&spent[side][size]) / 1e3,
-                median(&peaks[side][size]) / 1024.0
-            );
-        }
+    for (case, (variant, calls)) in cases.into_iter().enumerate() {
+        println!(
+            "  {variant:<19} {calls:>6} calls {:6.0} ms {:6.0} MiB",
+            median(&spent[case]) / 1e3,
+            median(&peaks[case]) / 1024.0
+        );
     }
-    let [ours, bare] = &spent;
-    println!("  CPU, ours / bare     {:.3}", ratio(&ours[1], &bare[1]));
+    let [small, ours, bare, bare_thread] = &spent;
+    println!("  CPU, ours / bare           {:.3}", ratio(ours, bare));
     println!(
-        "  memory, ours / bare  {:.3}",
-        ratio(&peaks[0][1], &peaks[1][1])
+        "  CPU, ours / bare-thread    {:.3}",
+        ratio(ours, bare_thread)
     );
-    println!("  ours, 100,000/10,000 {:.1}", ratio(&ours[1], &ours[0]));
+    println!(
+        "  memory, ours / bare        {:.3}",
+        ratio(&peaks[1], &peaks[2])
+    );
+    println!("  CPU, ours, 100,000/10,000  {:.1}", ratio(ours, small));
 }
 
 /// The median of the rounds' own ratios: what else the machine does hits both sides of a round.
@@ -333,9 +338,9 @@ mod bare {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the thread is what is compared")]
-    pub fn session_on_a_thread() {
-        let thread = std::thread::spawn(session);
-        thread.join().expect("a session never panics");
+    pub fn on_a_thread(run: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(run);
+        thread.join().expect("it never panics");
     }
 
     /// The scenario `backlog` with its defaults: connected, then the server reads no more; the
