@@ -43,8 +43,9 @@ const SPIN_SECONDS: u64 = 3;
 /// The same for a worker that waits and uses none: it is blocked, on a lock say.
 const BLOCKED_SECONDS: u64 = 120;
 
-/// A worker whose memory has grown by so much is replaced: runs that leak, leak for good.
-const GROWTH_BYTES_MAX: u64 = 64 << 20;
+/// A worker whose memory has grown by so much since its first job is replaced: runs that leak,
+/// leak for good. With it, a campaign of 10,000 seeds peaks no higher than one of 1,000.
+const GROWTH_BYTES_MAX: u64 = 3 << 20;
 
 /// What a worker is told to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,7 +70,7 @@ enum Reply {
     Seed(Box<SeedReport>),
     /// All seeds of the job are run.
     Done {
-        /// Bytes of memory that the worker has gained since it started.
+        /// Bytes of memory that the worker has gained since its first job.
         grown_bytes: u64,
     },
     /// The single run is over.
@@ -96,15 +97,18 @@ pub fn serve(scenarios: &[&dyn Scenario], progress: &str) -> io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     let progress = Arc::new(Progress(File::options().write(true).open(progress)?));
     let mut harness = InProcess::new(scenarios);
-    let start_bytes = resident_bytes();
+    let mut first_bytes = None;
     for line in io::stdin().lock().lines() {
         let job: Job = serde_json::from_str(&line?)?;
         let result = work(&mut harness, scenarios, &progress, job, &mut replies);
         let reply = match result {
             Ok(Some(reply)) => reply,
-            Ok(None) => Reply::Done {
-                grown_bytes: resident_bytes().saturating_sub(start_bytes),
-            },
+            Ok(None) => {
+                let bytes = resident_bytes();
+                Reply::Done {
+                    grown_bytes: bytes.saturating_sub(*first_bytes.get_or_insert(bytes)),
+                }
+            }
             Err(error) => Reply::Refused {
                 why: error.to_string(),
             },
