@@ -4,19 +4,19 @@
 //! of the plan, 0 by default) and then by who was woken first; a task that wakes itself while it
 //! is polled goes behind its peers. The executor knows no connection and injects no fault.
 //!
-//! States of a task: *queued* (woken, in the ready heap; never twice), *running* (its future is
+//! States of a task: *queued* (woken, in a ready queue; never twice), *running* (its future is
 //! out of the slab, being polled), *waiting* (neither). A wake while running queues it again
 //! after the poll. Removal while running takes effect after the poll.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::FutureExt;
 use futures::task::{LocalFutureObj, LocalSpawn, SpawnError};
 use serde::Serialize;
 use slab::Slab;
@@ -26,6 +26,9 @@ use crate::name::Name;
 use crate::run::{Sim, Stopped};
 use crate::trace::EventKind;
 
+/// Priorities are numbers below this.
+const PRIORITIES: usize = 16;
+
 /// How many times the priorities of all tasks may be drawn again in one run.
 const CHANGES_MAX: u32 = 3;
 
@@ -33,7 +36,7 @@ const CHANGES_MAX: u32 = 3;
 pub(crate) static QUESTIONS: [Question; 3] = [
     Question::count(
         "task.*.priority",
-        (0, 15),
+        (0, PRIORITIES as u64 - 1),
         0,
         &[share(3, 0, 0), share(1, 0, 15)],
     )
@@ -47,7 +50,7 @@ pub(crate) static QUESTIONS: [Question; 3] = [
     .about("the owner's operation from which all priorities are others; 0 is never"),
     Question::count(
         "task.*.priority_after.*",
-        (0, 15),
+        (0, PRIORITIES as u64 - 1),
         0,
         &[share(1, 0, 0), share(1, 0, 15)],
     )
@@ -94,14 +97,36 @@ struct Task {
     epoch: u32,
 }
 
-/// A place in the ready heap; the smallest comes first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// The ready tasks: a queue for each priority, twice, because what wakes itself goes behind.
+#[derive(Default)]
 struct Ready {
-    behind: bool,
-    priority: u32,
-    sequence: u64,
-    key: usize,
-    task: u64,
+    queues: [VecDeque<TaskKey>; 2 * PRIORITIES],
+    /// A bit for each queue that is not empty.
+    filled: u32,
+}
+
+impl Ready {
+    fn push(&mut self, behind: bool, priority: u32, task: TaskKey) {
+        let queue = usize::from(behind) * PRIORITIES + priority as usize;
+        self.queues[queue].push_back(task);
+        self.filled |= 1 << queue;
+    }
+
+    /// The next one: of the lowest priority, who was woken first.
+    fn peek(&self) -> Option<TaskKey> {
+        let queue = self.filled.trailing_zeros() as usize;
+        self.queues.get(queue)?.front().copied()
+    }
+
+    fn pop(&mut self) -> Option<TaskKey> {
+        let queue = self.filled.trailing_zeros() as usize;
+        let tasks = self.queues.get_mut(queue)?;
+        let task = tasks.pop_front();
+        if tasks.is_empty() {
+            self.filled ^= 1 << queue;
+        }
+        task
+    }
 }
 
 struct TaskWaker {
@@ -125,7 +150,7 @@ impl Wake for TaskWaker {
 #[derive(Default)]
 pub(crate) struct Executor {
     tasks: RefCell<Slab<Task>>,
-    ready: RefCell<BinaryHeap<Reverse<Ready>>>,
+    ready: RefCell<Ready>,
     inbox: Arc<Mutex<Vec<(usize, u64)>>>,
     /// Wakes taken from the inbox, kept to reuse its memory.
     drained: RefCell<Vec<(usize, u64)>>,
@@ -221,7 +246,7 @@ impl Executor {
         answer as u32
     }
 
-    /// Moves the wakes since the last call into the ready heap; `polled` is the task that could
+    /// Moves the wakes since the last call into the ready queues; `polled` is the task that could
     /// have woken itself.
     fn drain(&self, sim: &Sim, polled: Option<TaskKey>) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,13 +275,8 @@ impl Executor {
                 task.epoch = epoch;
                 task.priority = Self::priority(sim, task.name, epoch);
             }
-            ready.push(Reverse(Ready {
-                behind: polled == Some((key, sequence)),
-                priority: task.priority,
-                sequence: self.next_sequence(),
-                key,
-                task: sequence,
-            }));
+            let behind = polled == Some((key, sequence));
+            ready.push(behind, task.priority, (key, sequence));
             sim.event(WAKE, task.name, [0, 0]);
         }
         drop((tasks, ready));
@@ -267,10 +287,10 @@ impl Executor {
     pub(crate) fn has_ready(&self, sim: &Sim) -> bool {
         self.drain(sim, None);
         let (tasks, mut ready) = (self.tasks.borrow(), self.ready.borrow_mut());
-        // A task that was aborted while it was ready has left its place in the heap.
-        while let Some(Reverse(next)) = ready.peek() {
-            let task = tasks.get(next.key);
-            if task.is_some_and(|task| task.sequence == next.task) {
+        // A task that was aborted while it was ready has left its place in a queue.
+        while let Some((key, sequence)) = ready.peek() {
+            let task = tasks.get(key);
+            if task.is_some_and(|task| task.sequence == sequence) {
                 return true;
             }
             ready.pop();
@@ -280,14 +300,14 @@ impl Executor {
 
     /// Polls the next ready task; [`Executor::has_ready`] has just said that there is one.
     pub(crate) fn step(&self, sim: &Sim) {
-        let ready = self.ready.borrow_mut().pop();
-        let Reverse(Ready { key, .. }) = ready.expect("a task is ready");
-        let (name, sequence, waker, mut future) = {
+        let next = self.ready.borrow_mut().pop();
+        let (key, sequence) = next.expect("a task is ready");
+        let (name, waker, mut future) = {
             let mut tasks = self.tasks.borrow_mut();
             let task = tasks.get_mut(key).expect("a ready task is there");
             task.queued = false;
             let future = task.future.take().expect("only one task runs at a time");
-            (task.name, task.sequence, task.waker.clone(), future)
+            (task.name, task.waker.clone(), future)
         };
         let step = sim.begin_step(name);
         sim.event(POLL, name, [0, 0]);
@@ -401,14 +421,14 @@ impl<T: 'static> JoinHandle<T> {
             finished: Cell::new(false),
         });
         let inner = join.clone();
-        let body = Box::pin(async move {
-            let output = future.await;
+        // Not an async block, which would have room for `future` twice.
+        let body = Box::pin(future.map(move |output| {
             *inner.output.borrow_mut() = Some(output);
             inner.finished.set(true);
             if let Some(waker) = inner.waker.take() {
                 waker.wake();
             }
-        });
+        }));
         Self {
             task: sim.executor().spawn(sim, name, must_end, body),
             sim: sim.clone(),
