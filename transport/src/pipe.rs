@@ -516,6 +516,9 @@ impl State {
                 self.name,
                 [u64::from(number), frame.end.saturating_sub(frame.start)],
             );
+            if self.faults.is_empty() {
+                continue;
+            }
             let mut due = self.due(frame.kind.word(), number);
             due.extend(self.due("message", self.messages_seen));
             for fault in due {
