@@ -29,6 +29,27 @@
 //!
 //! Instructions per session are the difference of two such counts by the difference of their
 //! sessions, so that the start of the process cancels.
+//!
+//! # Measured
+//!
+//! rustc 1.95.0, profile `release`, glibc 2.36's malloc on both sides, capnp-rpc 0.27.3, valgrind
+//! 3.19, a virtual machine with two x86-64 cores that other builds were using. Instructions repeat
+//! to 0.1 %, times do not.
+//!
+//! | session | instructions | ratio of ours | CPU | ratio of ours |
+//! |---|---|---|---|---|
+//! | `ours` | 1,782,759 | | 220.5 µs | |
+//! | `bare` | 1,449,266 | 1.230 | 157.6 µs | 1.41 |
+//! | `bare-thread` | 1,516,447 | 1.176 | 189.3 µs | 1.16 |
+//!
+//! | backlog, 100,000 calls | CPU | ratio of ours | peak memory | ratio of ours |
+//! |---|---|---|---|---|
+//! | `backlog-ours` | 1,205 ms | | 1,075 MiB | |
+//! | `backlog-bare` | 694 ms | 1.74 | 1,003 MiB | 1.07 |
+//! | `backlog-bare-thread` | 891 ms | 1.35 | 1,003 MiB | 1.07 |
+//!
+//! `backlog-ours` takes 10.3 times as long for 100,000 calls as for 10,000. Off the main thread
+//! glibc asks the kernel for memory in small steps, which is where `backlog-bare-thread` loses.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
