@@ -72,6 +72,28 @@ pub enum Behaviour {
     Panics,
 }
 
+impl Behaviour {
+    /// The behaviour that plans call `word`; `late_us` is asked if it is to answer late.
+    ///
+    /// # Panics
+    /// If there is no such word: words come from a question's own list.
+    pub fn from_word(word: &str, late_us: impl FnOnce() -> u64) -> Self {
+        match word {
+            "answers" => Self::Answers,
+            "failed" => Self::Throws(ErrorKind::Failed),
+            "overloaded" => Self::Throws(ErrorKind::Overloaded),
+            "disconnected" => Self::Throws(ErrorKind::Disconnected),
+            "unimplemented" => Self::Throws(ErrorKind::Unimplemented),
+            "never" => Self::Never,
+            "late" => Self::Late {
+                delay_us: late_us(),
+            },
+            "panics" => Self::Panics,
+            other => unreachable!("{other} is no behaviour"),
+        }
+    }
+}
+
 /// Throws an exception as `behaviour` says; `work` is the method itself.
 pub fn behave(
     sim: &Sim,
@@ -158,17 +180,10 @@ impl Interpose for Injector {
                 .ask(&QUESTIONS[index], &[self.name.into(), call.into()])
         };
         let what = if self.sim.healed() { 0 } else { ask(0) };
-        let behaviour = match WHATS[what as usize] {
-            "answers" => return work(),
-            "failed" => Behaviour::Throws(ErrorKind::Failed),
-            "overloaded" => Behaviour::Throws(ErrorKind::Overloaded),
-            "disconnected" => Behaviour::Throws(ErrorKind::Disconnected),
-            "unimplemented" => Behaviour::Throws(ErrorKind::Unimplemented),
-            "never" => Behaviour::Never,
-            "late" => Behaviour::Late { delay_us: ask(2) },
-            "panics" => Behaviour::Panics,
-            other => unreachable!("{other} is no behaviour"),
-        };
+        if what == 0 {
+            return work();
+        }
+        let behaviour = Behaviour::from_word(WHATS[what as usize], || ask(2));
         self.sim.event(INJECTED, self.name, [u64::from(call), what]);
         behave(&self.sim, behaviour, ask(1) == 1, work)
     }

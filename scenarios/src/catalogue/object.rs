@@ -254,27 +254,19 @@ impl Serve for Object {
         let call = Call::from_interface_id(interface_id);
         let part = [call.operation.into()];
         let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
-        let behaviour = match OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize] {
-            "never" => {
-                return Promise::from_future(async move {
-                    if after_work {
-                        self.clone().serve(call, method_id, params, results).await?;
-                        return Err(self.0.objects.never().await);
-                    }
-                    let error = self.0.objects.never().await;
-                    drop((params, results));
-                    Err(error)
-                });
-            }
-            "failed" => Behaviour::Throws(ErrorKind::Failed),
-            "overloaded" => Behaviour::Throws(ErrorKind::Overloaded),
-            "disconnected" => Behaviour::Throws(ErrorKind::Disconnected),
-            "unimplemented" => Behaviour::Throws(ErrorKind::Unimplemented),
-            "late" => Behaviour::Late {
-                delay_us: sim.ask(&QUESTIONS[3], &part),
-            },
-            _ => Behaviour::Answers,
-        };
+        let outcome = OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize];
+        let behaviour = Behaviour::from_word(outcome, || sim.ask(&QUESTIONS[3], &part));
+        if behaviour == Behaviour::Never {
+            return Promise::from_future(async move {
+                if after_work {
+                    self.clone().serve(call, method_id, params, results).await?;
+                    return Err(self.0.objects.never().await);
+                }
+                let error = self.0.objects.never().await;
+                drop((params, results));
+                Err(error)
+            });
+        }
         let work = move || Promise::from_future(self.serve(call, method_id, params, results));
         behave(&sim, behaviour, after_work, Box::new(work))
     }
