@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use dismantle_sim::{Options, Plan, Recorder, Runner, Seed, Value};
+use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, check};
-use crate::report::RunReport;
+use crate::report::{RunReport, Stack};
 use crate::scenario::{Scenario, find};
 
 /// What to run.
@@ -98,31 +98,30 @@ const DEEP_BYTES: u64 = if cfg!(debug_assertions) {
     24 << 10
 };
 
-/// The phase of `report` that went deeper than a session does, if one did.
-pub fn deep_phase(report: &RunReport) -> Option<&'static str> {
-    let stack = report.stack_bytes;
+/// The phase that went deeper than a session does, if one did.
+pub fn deep_phase(stack: Stack) -> Option<&'static str> {
     let phases = [("drive", stack.drive), ("teardown", stack.teardown)];
     let deep = phases
         .into_iter()
-        .filter(|(_, bytes)| bytes.is_some_and(|b| b > DEEP_BYTES));
+        .filter(|(_, bytes)| bytes.is_some_and(|bytes| bytes > DEEP_BYTES));
     deep.max_by_key(|(_, bytes)| *bytes).map(|(phase, _)| phase)
 }
 
 impl SeedReport {
     /// What a campaign has to know of a run; `None` if it was clean and shallow.
-    pub fn of(seed: u64, report: RunReport) -> Option<Self> {
-        let deep = deep_phase(&report).map(str::to_owned);
-        let limited = report.limit.clone().or_else(|| {
-            let hold = report.held.first()?;
-            Some(format!("{} on {}", hold.fault, hold.by))
-        });
-        let dull = report.findings.is_empty() && limited.is_none() && deep.is_none();
+    pub fn of(seed: u64, report: &Report) -> Option<Self> {
+        let findings = check(report);
+        let deep = deep_phase(Stack::of(&report.stack_bytes));
+        let held = report.held.first();
+        let limit = report.limit.map(Limit::word).map(str::to_owned);
+        let limited = limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by)));
+        let dull = findings.is_empty() && limited.is_none() && deep.is_none();
         (!dull).then_some(Self {
             seed,
             steps: report.steps,
-            findings: report.findings,
+            findings,
             limited,
-            deep,
+            deep: deep.map(str::to_owned),
         })
     }
 }
@@ -161,21 +160,18 @@ impl<'a> InProcess<'a> {
         self.runner.stack_size_bytes()
     }
 
-    /// Runs a seed for its report alone: no answers are recorded and no trace is kept.
+    /// Runs a seed for what was measured alone: no answers are recorded and no trace is kept.
     ///
     /// # Errors
     /// The plan's scenario is not one of ours.
-    pub fn glance(&self, plan: &Plan, seed: Seed) -> io::Result<RunReport> {
-        let seed = Some(seed);
+    pub fn glance(&self, plan: &Plan, seed: Seed) -> io::Result<Report> {
         let options = Options {
-            seed,
+            seed: Some(seed),
             last_words: self.last_words.clone(),
             ..Options::default()
         };
         let scenario = self.scenario(plan)?;
-        let report = self.runner.run(plan, &options, |sim| scenario.run(sim));
-        let findings = check(&report);
-        Ok(RunReport::new(plan, seed, &report, findings))
+        Ok(self.runner.run(plan, &options, |sim| scenario.run(sim)))
     }
 
     fn scenario(&self, plan: &Plan) -> io::Result<&'a dyn Scenario> {
@@ -221,7 +217,7 @@ impl Harness for InProcess<'_> {
         seen: &mut dyn FnMut(SeedReport),
     ) -> io::Result<SeedsEnd> {
         for seed in from..to {
-            if let Some(report) = SeedReport::of(seed, self.glance(plan, Seed(seed))?) {
+            if let Some(report) = SeedReport::of(seed, &self.glance(plan, Seed(seed))?) {
                 seen(report);
             }
         }

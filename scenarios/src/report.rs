@@ -145,9 +145,7 @@ impl RunReport {
             never_destroyed: never.keys().take(LIST_MAX).map(Name::to_string).collect(),
             never_destroyed_count: never.values().copied().map(u64::from).sum(),
             destruction: capped(&report.destroyed, Destruction::of),
-            limit: report
-                .limit
-                .map(|limit| format!("{limit:?}").to_lowercase()),
+            limit: report.limit.map(|limit| limit.word().to_owned()),
             pending: capped(&report.pending, Wait::of),
             held: capped(&report.held, Hold::of),
             own_cycle: report.own_cycle,
@@ -324,7 +322,8 @@ impl RunReport {
 }
 
 impl Stack {
-    fn of(stack: &StackBytes) -> Self {
+    /// The marks that a run measured.
+    pub fn of(stack: &StackBytes) -> Self {
         Self {
             build: stack.build,
             drive: stack.drive,

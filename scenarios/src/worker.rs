@@ -134,7 +134,7 @@ fn work(
             for seed in from..to {
                 progress.note(seed, 0, "");
                 let report = harness.glance(&plan, Seed(seed))?;
-                if let Some(report) = SeedReport::of(seed, report) {
+                if let Some(report) = SeedReport::of(seed, &report) {
                     say(replies, &Reply::Seed(Box::new(report)))?;
                 }
             }

@@ -17,7 +17,7 @@ fn digests(name: &str, seeds: impl Iterator<Item = u64>) -> Vec<(u64, String)> {
     let harness = InProcess::new(BUILT_IN);
     let digest = |seed| {
         let report = harness.glance(&plan, Seed(seed)).expect("runs");
-        (seed, report.digest)
+        (seed, report.digest.to_string())
     };
     seeds.map(digest).collect()
 }

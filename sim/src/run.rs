@@ -74,6 +74,16 @@ pub enum Limit {
     Seconds,
 }
 
+impl Limit {
+    /// `steps` or `seconds`, as in a plan's `[limits]`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::Seconds => "seconds",
+        }
+    }
+}
+
 /// Sees what a run gives away while it runs, so that it is known even if the process dies.
 pub trait Recorder: Send + Sync {
     /// A decision was answered, for the first time, with something other than the default.

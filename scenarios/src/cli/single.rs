@@ -37,7 +37,7 @@ pub fn run(
         diverged(&mut ran, &again);
     }
     // A run has one principal finding; how its stack grows is asked if there is none.
-    if ran.report.findings.is_empty() && deep_phase(&ran.report).is_some() {
+    if ran.report.findings.is_empty() && deep_phase(ran.report.stack_bytes).is_some() {
         let scenario = console.scenario(plan.scenario())?;
         let found = growth::findings(harness.as_mut(), scenario, &ran.plan)?;
         ran.report.add(found);
