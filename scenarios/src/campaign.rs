@@ -369,10 +369,15 @@ impl Shared<'_> {
             // It survived this time: killed from outside, or slow and not stuck.
             return Ok(());
         };
-        if self.count(&finding.signature, seed, u64::MAX) {
-            self.keep(harness, finding, seed, ran.report.steps, ran)?;
+        if !self.count(&finding.signature, seed, u64::MAX) {
+            return Ok(());
         }
-        Ok(())
+        let steps = ran.report.steps;
+        match finding.class {
+            // Seen twice already, at seconds each.
+            Class::Spin => self.insert(finding, seed, steps, &ran),
+            _ => self.keep(harness, finding, seed, steps, ran),
+        }
     }
 
     /// Asks a deep run for its law of growth, once for each kind of program.
