@@ -160,7 +160,10 @@ impl Campaign<'_> {
     /// # Errors
     /// A worker cannot be started or a plan not be written.
     pub fn run(&self, told: &(dyn Fn(Progress<'_>) + Sync)) -> io::Result<Outcome> {
-        fs::create_dir_all(&self.out)?;
+        // Found out now, and not when there is something to write.
+        let named = |error| at(&self.out, error);
+        fs::create_dir_all(&self.out).map_err(named)?;
+        tempfile::NamedTempFile::new_in(&self.out).map_err(named)?;
         let shared = Shared {
             campaign: self,
             state: Mutex::default(),
@@ -506,8 +509,16 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    let whole = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    whole().map_err(|error| at(path, error))
+}
+
+/// An error that names what it is about.
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

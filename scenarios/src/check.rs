@@ -85,14 +85,17 @@ pub struct Finding {
 /// Applies every check to `report`; the findings, the principal one first.
 ///
 /// After a panic, hangs and leaks are its consequences and are not reported, nor is any panic
-/// but the first.
+/// but the first; nor are hangs and leaks of a run that a limit cut short.
 pub fn check(report: &Report) -> Vec<Finding> {
     if let Some(first) = report.panics.first() {
         return vec![panicked(first)];
     }
     let mut findings = Vec::new();
-    findings.extend(hang(report));
-    findings.extend(leak(report));
+    // A run that a limit cut short has not come to its end: nothing is said of it.
+    if report.limit.is_none() {
+        findings.extend(hang(report));
+        findings.extend(leak(report));
+    }
     findings.sort_by_key(|finding| finding.class);
     findings
 }

@@ -67,6 +67,8 @@ pub struct RunReport {
     pub held: Vec<Hold>,
     /// The run's own code made a cycle of references; leaks were not judged.
     pub own_cycle: bool,
+    /// Answers of the plan that the run never asked for; at most 200.
+    pub never_asked: Vec<String>,
     /// The version of capnp-rpc under test.
     pub upstream: String,
 }
@@ -149,6 +151,7 @@ impl RunReport {
             pending: capped(&report.pending, Wait::of),
             held: capped(&report.held, Hold::of),
             own_cycle: report.own_cycle,
+            never_asked: capped(&report.never_asked, String::clone),
             ..Self::died(plan, seed, findings)
         }
     }
@@ -176,6 +179,7 @@ impl RunReport {
             pending: Vec::new(),
             held: Vec::new(),
             own_cycle: false,
+            never_asked: Vec::new(),
             upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
         }
     }
@@ -297,6 +301,9 @@ impl RunReport {
             for name in &self.never_destroyed {
                 writeln!(text, "    {name}")?;
             }
+        }
+        if !self.never_asked.is_empty() {
+            writeln!(text, "never asked: {}", self.never_asked.join(", "))?;
         }
         if self.own_cycle {
             writeln!(

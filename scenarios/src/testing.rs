@@ -71,7 +71,8 @@ impl Check<'_> {
     fn read(&self, path: &Path) -> Plan {
         let known = |name: &str| (name == self.scenario.name()).then(|| vocabulary(self.scenario));
         let text = std::fs::read_to_string(path);
-        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            text.unwrap_or_else(|error| panic!("{PLAN_VARIABLE}: {}: {error}", path.display()));
         Plan::read(&text, known).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
@@ -134,5 +135,7 @@ fn range(text: &str) -> Range<u64> {
     let bounds = text
         .split_once("..")
         .and_then(|(from, to)| Some(read(from)?..read(to)?));
-    bounds.unwrap_or_else(|| panic!("{SEEDS_VARIABLE}={text}: expected A..B, such as 17..18"))
+    bounds
+        .filter(|range| !range.is_empty())
+        .unwrap_or_else(|| panic!("{SEEDS_VARIABLE}={text}: expected A..B, such as 17..18"))
 }

@@ -178,7 +178,21 @@ fn bad_input_is_exit_status_2_and_says_what_to_do() {
     )
     .expect("written");
     let plan = plan.to_str().expect("text");
-    let cases: [(&[&str], &str); 10] = [
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    let file = file.to_str().expect("text");
+    let folder = folder.path().to_str().expect("text");
+    let cases: [(&[&str], &str); 14] = [
+        (
+            &["run", "orderly", "--set", "calls=1000001"],
+            "1000001 is out of range",
+        ),
+        (
+            &["run", "orderly", "--set", "pipe.*.capacity=5"],
+            "in the place of `*`",
+        ),
+        (&["fuzz", "orderly", "--seeds", "0..1", "--out", file], file),
+        (&["replay", folder], "not a plan"),
         (
             &["fuzz", "nothing"],
             "no scenario `nothing`; there are program",
@@ -218,4 +232,31 @@ fn bad_input_is_exit_status_2_and_says_what_to_do() {
 fn no_seeds_is_exit_status_4() {
     let out = tempfile::tempdir().expect("a folder");
     assert_eq!(status(&fuzz(out.path(), "orderly", "7..7", &[])), 4);
+}
+
+#[test]
+fn what_no_run_asks_for_is_said() {
+    let output = dismantle(&["run", "orderly", "--set", "pipe.foo.capacity=5", "--json"]);
+    assert_eq!(status(&output), 0);
+    assert_eq!(json(&output)[0]["never_asked"][0], "pipe.foo.capacity");
+    let output = dismantle(&["run", "orderly", "--set", "pipe.c2s.capacity=5", "--json"]);
+    assert_eq!(json(&output)[0]["never_asked"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_run_that_a_limit_stops_is_limited_and_not_hung() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(
+        &plan,
+        "dismantle = 1\nscenario = \"orderly\"\n[limits]\nsteps = 9\n",
+    )
+    .expect("written");
+    let output = dismantle(&["replay", plan.to_str().expect("text"), "--json"]);
+    let report = &json(&output)[0];
+    assert_eq!(
+        (status(&output), &report["outcome"]),
+        (0, &Value::from("limited"))
+    );
+    assert_eq!(report["limit"], "steps");
 }

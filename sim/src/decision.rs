@@ -310,6 +310,8 @@ pub(crate) struct Decisions {
     key: Option<[u64; 2]>,
     recorder: Option<Recorder>,
     recorded: BTreeSet<u64>,
+    /// The given answers that were asked for.
+    used: BTreeSet<u64>,
 }
 
 impl Decisions {
@@ -328,6 +330,7 @@ impl Decisions {
             key,
             recorder,
             recorded: BTreeSet::new(),
+            used: BTreeSet::new(),
         }
     }
 
@@ -339,7 +342,10 @@ impl Decisions {
             .iter()
             .fold(question.id, |id, part| mix(id, part.id()));
         let answer = match (self.given.get(&id), self.key) {
-            (Some(value), _) => question.number(value),
+            (Some(value), _) => {
+                self.used.insert(id);
+                question.number(value)
+            }
             (None, Some(key)) => {
                 let draw = draw.unwrap_or(question.draw);
                 drawn(draw, key, id).unwrap_or_else(|| question.default())
@@ -351,6 +357,11 @@ impl Decisions {
             self.record(id, question, parts, answer);
         }
         answer
+    }
+
+    /// Whether the given answer with this identity was asked for.
+    pub(crate) fn used(&self, id: u64) -> bool {
+        self.used.contains(&id)
     }
 
     /// A number below `bound` that shapes what is drawn and is no part of a plan.

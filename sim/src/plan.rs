@@ -147,6 +147,12 @@ impl Plan {
         self.insert(path, value).map_err(PlanError::new)
     }
 
+    /// The answer to `name`, if the plan holds one.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let path = Path::read(name).ok()?;
+        self.answers.get(&path).map(|answer| &answer.value)
+    }
+
     /// Deletes the answer to `name`; whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         Path::read(name).is_ok_and(|path| self.answers.remove(&path).is_some())
@@ -219,7 +225,18 @@ impl Plan {
             .collect()
     }
 
+    /// The names of the answers whose identity `used` does not know.
+    pub(crate) fn unused(&self, used: impl Fn(u64) -> bool) -> Vec<String> {
+        let unused = self.answers.iter().filter(|(_, answer)| !used(answer.id));
+        unused.map(|(path, _)| path.to_string()).collect()
+    }
+
     fn insert(&mut self, path: Path, value: &Value) -> Result<(), String> {
+        if path.0.iter().any(|segment| segment == "*") {
+            return Err(format!(
+                "`{path}`: put a number or a name in the place of `*`"
+            ));
+        }
         let Some((question, parameter)) = self.vocabulary.find(&path.0) else {
             return Err(format!(
                 "unknown decision `{path}`: no run of `{}` asks it",

@@ -222,6 +222,7 @@ fn on_this_thread(
     }
     drop(last_words);
     let mut report = sim.report();
+    report.never_asked = plan.unused(|id| sim.0.decisions.borrow().used(id));
     report.answers = options.record.then(|| answers.take());
     report
 }
@@ -623,6 +624,7 @@ impl Sim {
             destroyed_count: outcome.destroyed_count,
             never_destroyed: outcome.never_destroyed,
             own_cycle: world.own_cycle.get(),
+            never_asked: Vec::new(),
             answers: None,
             trace,
         }

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use dismantle_sim::Seed;
+use dismantle_sim::{Plan, Seed};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Console, Ended, Exit, Failure, Set, duration, seeds};
 use crate::campaign::{Campaign, Group, Outcome, Progress};
 use crate::check::Class;
+use crate::scenario::Scenario;
 
 /// What `fuzz` takes.
 #[derive(Args)]
@@ -54,8 +55,14 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
             named.collect::<Result<Vec<_>, _>>()?
         }
     };
-    let mut plans = Vec::new();
+    let mut plans: Vec<(&dyn Scenario, Plan)> = Vec::new();
     for scenario in chosen {
+        if plans
+            .iter()
+            .any(|(known, _)| known.name() == scenario.name())
+        {
+            continue;
+        }
         plans.push((scenario, console.empty_plan(scenario, &arguments.set)?));
     }
     let (from, to, time) = match arguments.seeds {

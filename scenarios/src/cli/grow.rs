@@ -29,7 +29,7 @@ pub fn growth(
     });
     let over = over.ok_or_else(|| {
         Failure::input(format!(
-            "`{}` has no size of its own; name one with --over",
+            "`{}` has no size of its own; name one with --over, such as --over op.1.repeat",
             scenario.name()
         ))
     })?;
@@ -37,9 +37,7 @@ pub fn growth(
     probe
         .set(&over, &dismantle_sim::Value::Count(sizes[2]))
         .map_err(Failure::input)?;
-    let clamped = probe
-        .answers()
-        .all(|(name, value)| name != over || value.to_string() != sizes[2].to_string());
+    let clamped = probe.get(&over) != Some(&dismantle_sim::Value::Count(sizes[2]));
     if clamped {
         return Err(Failure::input(format!(
             "`{over}` cannot be as large as {}",

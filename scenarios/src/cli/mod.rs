@@ -123,6 +123,9 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), Value::from_text(value)))
 }
 
+/// Larger files are no plans; one that `fuzz` writes has a few KiB.
+const PLAN_BYTES_MAX: u64 = 1 << 20;
+
 /// How a command ended that ran to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Exit {
@@ -222,18 +225,32 @@ impl Console {
 
     fn empty_plan(&self, scenario: &dyn Scenario, set: &Set) -> Result<Plan, Failure> {
         let mut plan = Plan::new(vocabulary(scenario));
-        for (key, value) in &set.set {
-            plan.set(key, value).map_err(|error| {
-                let hint = format!("`{} list {}` shows all", self.program, scenario.name());
-                Failure::input(format!("--set {key}: {error}; {hint}"))
-            })?;
-        }
+        self.assign(&mut plan, set)?;
         Ok(plan)
+    }
+
+    /// Fixes what was set by hand. What a plan file clamps is refused here: a person is there.
+    fn assign(&self, plan: &mut Plan, set: &Set) -> Result<(), Failure> {
+        for (key, value) in &set.set {
+            let hint = format!("`{} list {}` shows all", self.program, plan.scenario());
+            plan.set(key, value)
+                .map_err(|error| Failure::input(format!("--set {key}: {error}; {hint}")))?;
+            if plan.get(key) != Some(value) {
+                return Err(Failure::input(format!(
+                    "--set {key}: {value} is out of range; {hint}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn read_plan(&self, path: &Path) -> Result<Plan, Failure> {
         let complain =
             |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+        let file = std::fs::metadata(path).map_err(|error| complain(&error))?;
+        if !file.is_file() || file.len() > PLAN_BYTES_MAX {
+            return Err(complain(&"not a plan: a plan is a file of at most 1 MiB"));
+        }
         let text = std::fs::read_to_string(path).map_err(|error| complain(&error))?;
         let known = |name: &str| find(self.scenarios, name).map(vocabulary);
         Plan::read(&text, known).map_err(|error| complain(&error))
@@ -319,14 +336,15 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
                 None if Path::new(&subject).exists() => console.read_plan(Path::new(&subject))?,
                 None => return Err(console.scenario(&subject).err().expect("looked for above")),
             };
-            for (key, value) in &set.set {
-                plan.set(key, value).map_err(Failure::input)?;
-            }
+            console.assign(&mut plan, &set)?;
             grow::growth(&mut console, &plan, seed, over, &sizes, expect)
         }
     };
     match ended {
-        Err(_) if console.interrupted.load(Ordering::Relaxed) => Ok(Exit::Interrupted),
+        Err(_) if console.interrupted.load(Ordering::Relaxed) => {
+            eprintln!("interrupted");
+            Ok(Exit::Interrupted)
+        }
         ended => ended,
     }
 }
