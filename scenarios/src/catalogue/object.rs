@@ -64,7 +64,7 @@ pub static QUESTIONS: [Question; 4] = [
     .about("how late the answer or the resolution is, in virtual time"),
 ];
 
-/// Names of the decisions that one call asks, so that a scenario can file them elsewhere.
+/// Which call of a run it is: what its decisions and its objects are filed under.
 #[derive(Clone, Copy)]
 pub struct Call {
     /// The operation, from 1.
