@@ -406,15 +406,16 @@ impl Shared<'_> {
         if !self.lock().examined.insert(kind) {
             return Ok(());
         }
-        let found = match growth::findings(harness, scenario, &ran.plan) {
+        let found = match growth::findings(harness, scenario, &ran.plan, phase) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         };
-        for finding in found {
-            if self.count(&finding.signature, seed, u64::MAX) {
-                self.insert(finding, seed, ran.report.steps, &ran)?;
-            }
+        // A seed counts for its principal finding only, as everywhere.
+        if let Some(finding) = found.into_iter().next()
+            && self.count(&finding.signature, seed, u64::MAX)
+        {
+            self.insert(finding, seed, ran.report.steps, &ran)?;
         }
         Ok(())
     }

@@ -200,7 +200,8 @@ const CHECK_SIZES: [u64; 3] = [100, 200, 400];
 /// A law is a finding only if this size, twice the last one, confirms it.
 const CONFIRM_SIZES: [u64; 3] = [200, 400, 800];
 
-/// The stack-growth findings of a run that was deep: which repetition drives its depth?
+/// The stack-growth findings of a run that was deep: which repetition drives its depth? The
+/// principal one, that of the phase which went `deepest`, comes first.
 ///
 /// Tries the scenario's `over` or, where that is a pattern (`op.*.repeat`), every answer of the
 /// plan that it matches, one by one.
@@ -211,6 +212,7 @@ pub fn findings(
     harness: &mut dyn Harness,
     scenario: &dyn Scenario,
     plan: &Plan,
+    deepest: &str,
 ) -> io::Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = Vec::new();
     for (over, driver) in drivers(scenario, plan) {
@@ -242,6 +244,8 @@ pub fn findings(
             }
         }
     }
+    let of_deepest = format!("stack-growth {deepest} ");
+    findings.sort_by_key(|finding| !finding.signature.starts_with(&of_deepest));
     Ok(findings)
 }
 

@@ -37,9 +37,11 @@ pub fn run(
         diverged(&mut ran, &again);
     }
     // A run has one principal finding; how its stack grows is asked if there is none.
-    if ran.report.findings.is_empty() && deep_phase(ran.report.stack_bytes).is_some() {
+    if let Some(deepest) = deep_phase(ran.report.stack_bytes)
+        && ran.report.findings.is_empty()
+    {
         let scenario = console.scenario(plan.scenario())?;
-        let found = growth::findings(harness.as_mut(), scenario, &ran.plan)?;
+        let found = growth::findings(harness.as_mut(), scenario, &ran.plan, deepest)?;
         ran.report.add(found);
     }
     if let Some(path) = out {
