@@ -94,7 +94,7 @@ impl Behaviour {
     }
 }
 
-/// Throws an exception as `behaviour` says; `work` is the method itself.
+/// Does to one call what `behaviour` says; `work` is the method itself.
 pub fn behave(
     sim: &Sim,
     behaviour: Behaviour,
