@@ -36,6 +36,7 @@ mod name;
 mod decision;
 mod plan;
 
+mod breach;
 mod clock;
 mod executor;
 mod trace;
@@ -49,6 +50,7 @@ mod stack;
 mod report;
 mod run;
 
+pub use breach::{BREACHES_MAX, Breach};
 pub use clock::{Elapsed, Sleep, timeout};
 pub use decision::{Draw, Part, Question, Seed, Share, Value, share};
 pub use entropy::asked_bytes;

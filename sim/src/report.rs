@@ -5,6 +5,7 @@ use std::ops::{Index, IndexMut};
 
 use serde::Serialize;
 
+use crate::breach::Breach;
 use crate::decision::Value;
 use crate::executor::Pending;
 use crate::name::Name;
@@ -76,6 +77,8 @@ pub struct Report {
     pub limit: Option<Limit>,
     /// Panics, in order. The first is the finding; what follows may be its consequence.
     pub panics: Vec<Panic>,
+    /// Properties seen broken, in order; the first [`crate::BREACHES_MAX`].
+    pub breaches: Vec<Breach>,
     /// Tasks that had not ended when the body was done, oldest first.
     pub pending: Vec<Pending>,
     /// Injected faults that never let go.

@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::breach::{BREACH, BREACHES_MAX, Breach};
 use crate::clock::{Clock, Sleep};
 use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share};
 use crate::entropy;
 use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
 use crate::last_words::LastWords;
-use crate::name::Name;
+use crate::name::{Name, hash};
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
 use crate::report::{Held, Report, StackBytes};
@@ -204,6 +205,7 @@ fn on_this_thread(
         stopped: Cell::new(false),
         limit: Cell::new(None),
         panics: RefCell::default(),
+        breaches: RefCell::default(),
         pending: RefCell::default(),
         held: RefCell::default(),
         clock: Clock::default(),
@@ -251,6 +253,7 @@ struct World {
     stopped: Cell<bool>,
     limit: Cell<Option<Limit>>,
     panics: RefCell<Vec<Panic>>,
+    breaches: RefCell<Vec<Breach>>,
     pending: RefCell<Vec<Pending>>,
     held: RefCell<Vec<Held>>,
     clock: Clock,
@@ -474,6 +477,29 @@ impl Sim {
         self.0.held.borrow_mut().push(Held { by, fault, count });
     }
 
+    /// A property of the system under test is broken; `rule` says which, without names and
+    /// numbers, and `detail` the rest.
+    pub fn breach(
+        &self,
+        property: &'static str,
+        rule: impl Into<String>,
+        subject: Name,
+        detail: impl Into<String>,
+    ) {
+        let rule = rule.into();
+        self.event(BREACH, subject, [hash(rule.as_bytes()), 0]);
+        let mut breaches = self.0.breaches.borrow_mut();
+        if breaches.len() < BREACHES_MAX {
+            breaches.push(Breach {
+                property,
+                rule,
+                subject,
+                detail: detail.into(),
+                step: self.steps_done(),
+            });
+        }
+    }
+
     /// The run's own code has made a cycle of references, as a program may by mistake: objects
     /// that are never destroyed are then no finding.
     pub fn own_cycle(&self) {
@@ -616,6 +642,7 @@ impl Sim {
             time_us: world.clock.now_us(),
             limit: world.limit.get(),
             panics,
+            breaches: world.breaches.take(),
             pending: world.pending.take(),
             held: world.held.take(),
             stack_bytes: stack,
