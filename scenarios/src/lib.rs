@@ -33,5 +33,5 @@ pub use catalogue::BUILT_IN;
 pub use check::{Class, Finding, check as findings};
 pub use harness::{Harness, InProcess, Order, Ran, SeedReport, SeedsEnd};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
-pub use scenario::{Scenario, find, vocabulary};
+pub use scenario::{Planted, Scenario, find, vocabulary};
 pub use testing::{Check, Setting, check};

@@ -2,6 +2,17 @@
 
 use dismantle_sim::{Limits, Question, Sim, Stopped, Vocabulary};
 
+use crate::check::Class;
+
+/// A bug put into a scenario, to show that a check can fire.
+#[derive(Clone, Copy, Debug)]
+pub struct Planted {
+    /// The one check that finds it.
+    pub class: Class,
+    /// The setting that leaves the bug out, `(parameter, value)`: then no check finds anything.
+    pub clean: (&'static str, &'static str),
+}
+
 /// A system under test and the ways in which it may end.
 ///
 /// Implement it for a system of your own; the built-in catalogue uses nothing else.
@@ -32,9 +43,10 @@ pub trait Scenario: Sync {
         None
     }
 
-    /// Whether its bug is ours, put there to be found. `fuzz` leaves it out unless it is named.
-    fn planted(&self) -> bool {
-        false
+    /// The bug in it that is ours, put there to be found. `fuzz` leaves it out unless it is
+    /// named.
+    fn planted(&self) -> Option<Planted> {
+        None
     }
 
     /// How many chunks of seeds a campaign gives it for each one that others get.

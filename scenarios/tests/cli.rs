@@ -38,23 +38,32 @@ fn fuzz(out: &Path, scenario: &str, seeds: &str, more: &[&str]) -> Output {
     dismantle(&arguments)
 }
 
+/// The planted scenarios as `list` gives them: name, class, setting without the bug.
+fn planted() -> Vec<(String, String, String)> {
+    let listed = json(&dismantle(&["list", "--json"]));
+    let planted = listed.iter().filter(|line| line["planted"] == true);
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    planted
+        .map(|line| {
+            (
+                text(&line["scenario"]),
+                text(&line["finds"]),
+                text(&line["clean"]),
+            )
+        })
+        .collect()
+}
+
 #[test]
 fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
-    let cases = [
-        ("planted-panic", "panic"),
-        ("planted-abort", "abort"),
-        ("planted-hang", "hang"),
-        ("planted-leak", "leak"),
-        ("planted-queue", "stack-growth"),
-    ];
-    for (scenario, class) in cases {
+    for (scenario, class, _) in planted() {
         let out = tempfile::tempdir().expect("a folder");
-        let output = fuzz(out.path(), scenario, "0..200", &[]);
+        let output = fuzz(out.path(), &scenario, "0..200", &[]);
         assert_eq!(status(&output), 1, "{scenario}: {}", stderr(&output));
         let lines = json(&output);
         let findings = of_type(&lines, "finding");
         assert_eq!(findings.len(), 1, "{scenario}: {findings:?}");
-        assert_eq!(findings[0]["class"], class);
+        assert_eq!(findings[0]["class"], class, "{scenario}");
         let summary = of_type(&lines, "summary")[0];
         assert_eq!(summary["seeds"], 200, "{scenario}");
         assert_eq!(summary["complete"], true);
@@ -69,16 +78,9 @@ fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
 
 #[test]
 fn without_their_bug_the_planted_scenarios_are_clean() {
-    let cases = [
-        ("planted-panic", "rare=3"),
-        ("planted-abort", "rare=3"),
-        ("planted-hang", "rare=3"),
-        ("planted-leak", "rare=3"),
-        ("planted-queue", "queue=vector"),
-    ];
-    for (scenario, set) in cases {
+    for (scenario, _, clean) in planted() {
         let out = tempfile::tempdir().expect("a folder");
-        let output = fuzz(out.path(), scenario, "0..200", &["--set", set]);
+        let output = fuzz(out.path(), &scenario, "0..200", &["--set", &clean]);
         assert_eq!(status(&output), 0, "{scenario}: {:?}", json(&output));
     }
 }

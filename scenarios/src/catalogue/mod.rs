@@ -23,9 +23,9 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &exception::Exception,
     &orderly::Orderly,
     &pipeline::Pipeline,
-    &planted::PlantedQueue,
     &planted::PlantedPanic,
     &planted::PlantedAbort,
     &planted::PlantedHang,
     &planted::PlantedLeak,
+    &planted::PlantedQueue,
 ];

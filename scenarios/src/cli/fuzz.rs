@@ -48,7 +48,7 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
             .scenarios
             .iter()
             .copied()
-            .filter(|scenario| !scenario.planted())
+            .filter(|scenario| scenario.planted().is_none())
             .collect(),
         false => {
             let named = arguments.scenario.iter().map(|name| console.scenario(name));

@@ -20,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use dismantle_sim::{Plan, Seed, Value};
 use serde::Serialize;
 
+use crate::check::Class;
 use crate::growth::Law;
 use crate::harness::{Harness, InProcess};
 use crate::scenario::{Scenario, find, vocabulary};
@@ -374,6 +375,9 @@ struct Listed<'a> {
     scenario: &'a str,
     about: &'a str,
     planted: bool,
+    /// The check that finds the planted bug, and the setting that leaves the bug out.
+    finds: Option<Class>,
+    clean: Option<String>,
     over: Option<&'a str>,
     parameters: Vec<ListedQuestion>,
 }
@@ -412,7 +416,12 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
             kind: "scenario",
             scenario: scenario.name(),
             about: scenario.about(),
-            planted: scenario.planted(),
+            planted: scenario.planted().is_some(),
+            finds: scenario.planted().map(|planted| planted.class),
+            clean: scenario.planted().map(|planted| {
+                let (name, value) = planted.clean;
+                format!("{name}={value}")
+            }),
             over: scenario.over(),
             parameters: questions.iter().map(ListedQuestion::of).collect(),
         };
