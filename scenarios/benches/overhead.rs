@@ -304,23 +304,22 @@ impl Scenario for Session {
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {
-        let (_link, mut client, mut server, disconnector, bootstrap) =
-            sim.enter(Phase::Build, || {
-                let (link, client_end, server_end) = Link::new(sim);
-                let mut client = Vat::new(sim, Side::Client, client_end, None);
-                let echo = sim.track(Name::new("server", "echo"), ());
-                let mut server = Vat::new(
-                    sim,
-                    Side::Server,
-                    server_end,
-                    Some(compat::client(Rc::new(Echo(echo)))),
-                );
-                let disconnector = client.disconnector();
-                let bootstrap = client.bootstrap();
-                client.start();
-                server.start();
-                Ok((link, client, server, disconnector, bootstrap))
-            })?;
+        let (_link, client, server, disconnector, bootstrap) = sim.enter(Phase::Build, || {
+            let (link, client_end, server_end) = Link::new(sim);
+            let client = Vat::new(sim, Side::Client, client_end, None);
+            let echo = sim.track(Name::new("server", "echo"), ());
+            let server = Vat::new(
+                sim,
+                Side::Server,
+                server_end,
+                Some(compat::client(Rc::new(Echo(echo)))),
+            );
+            let disconnector = client.disconnector();
+            let bootstrap = client.bootstrap();
+            client.start();
+            server.start();
+            Ok((link, client, server, disconnector, bootstrap))
+        })?;
         sim.enter(Phase::Drive, || {
             let work = sim.spawn_must_end(Name::new("client", "work"), workload(bootstrap));
             sim.run_until(&work)?;

@@ -62,21 +62,20 @@ impl Scenario for Shutdown {
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {
-        let (link, mut client, mut server, counter, disconnectors) =
-            sim.enter(Phase::Build, || {
-                let (link, client_end, server_end) = Link::new(sim);
-                let counter = compat::client(Rc::new(Counter {
-                    calls: Cell::new(0),
-                    _tracked: sim.track(Name::new("server", "counter"), ()),
-                }));
-                let mut client = Vat::new(sim, Side::Client, client_end, None);
-                let mut server = Vat::new(sim, Side::Server, server_end, Some(counter));
-                let disconnectors = [client.disconnector(), server.disconnector()];
-                let counter = client.bootstrap();
-                client.start();
-                server.start();
-                Ok((link, client, server, counter, disconnectors))
-            })?;
+        let (link, client, server, counter, disconnectors) = sim.enter(Phase::Build, || {
+            let (link, client_end, server_end) = Link::new(sim);
+            let counter = compat::client(Rc::new(Counter {
+                calls: Cell::new(0),
+                _tracked: sim.track(Name::new("server", "counter"), ()),
+            }));
+            let client = Vat::new(sim, Side::Client, client_end, None);
+            let server = Vat::new(sim, Side::Server, server_end, Some(counter));
+            let disconnectors = [client.disconnector(), server.disconnector()];
+            let counter = client.bootstrap();
+            client.start();
+            server.start();
+            Ok((link, client, server, counter, disconnectors))
+        })?;
         sim.enter(Phase::Drive, || {
             for number in 1..=sim.ask(&CALLS, &[]) as u32 {
                 let answer = compat::send(&counter, 0, 0, |_| Ok(()));

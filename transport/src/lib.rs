@@ -17,7 +17,7 @@ mod exception;
 
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
-pub use pipe::{End, Link, Pipe, Reader, Writer};
+pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};
 pub use vat::Vat;
 
 use dismantle_sim::Question;

@@ -145,6 +145,12 @@ const WRITER_GONE: EventKind = EventKind::new("writer-dropped");
 const FAULT: EventKind = EventKind::new("fault");
 const STALL_OVER: EventKind = EventKind::new("stall-over");
 
+/// The most connections of one run.
+pub const CONNECTIONS_MAX: usize = 3;
+
+const DIRECTIONS: [[&str; 2]; CONNECTIONS_MAX] =
+    [["c2s", "s2c"], ["c2s-2", "s2c-2"], ["c2s-3", "s2c-3"]];
+
 /// The two ends of a connection between `client` and `server`, and its two pipes.
 pub struct Link {
     c2s: Pipe,
@@ -162,9 +168,19 @@ pub struct End {
 impl Link {
     /// Makes both pipes as the plan says; gives the client's end and the server's.
     pub fn new(sim: &Sim) -> (Self, End, End) {
+        Self::numbered(sim, 0)
+    }
+
+    /// The same for the run's connection `number`, from 0: its pipes are `c2s` and `s2c`, then
+    /// `c2s-2` and `s2c-2`, and so on.
+    ///
+    /// # Panics
+    /// If there is no such connection; there are [`CONNECTIONS_MAX`].
+    pub fn numbered(sim: &Sim, number: usize) -> (Self, End, End) {
+        let [c2s, s2c] = DIRECTIONS[number];
         let link = Self {
-            c2s: Pipe::new(sim, "c2s"),
-            s2c: Pipe::new(sim, "s2c"),
+            c2s: Pipe::new(sim, c2s),
+            s2c: Pipe::new(sim, s2c),
         };
         link.c2s.0.borrow_mut().peer = Rc::downgrade(&link.s2c.0);
         link.s2c.0.borrow_mut().peer = Rc::downgrade(&link.c2s.0);

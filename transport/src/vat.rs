@@ -4,8 +4,10 @@
 //! the bootstrap client. The network and its connection are wrapped so that messages and the
 //! connection itself are tracked; every call is passed on unchanged.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use capnp::Error;
 use capnp::capability::{Client, Promise};
@@ -20,7 +22,7 @@ use futures::{FutureExt, TryFutureExt};
 
 use crate::compat::Untyped;
 use crate::message::{Incoming, Outgoing};
-use crate::pipe::{End, Reader};
+use crate::pipe::{CONNECTIONS_MAX, End, Reader};
 
 const SHUTDOWN: EventKind = EventKind::new("shutdown");
 const ENDED: EventKind = EventKind::new("system-ended");
@@ -30,87 +32,149 @@ pub struct Vat {
     sim: Sim,
     name: &'static str,
     peer: Side,
-    /// Before [`Vat::start`].
-    system: Option<RpcSystem<Side>>,
+    system: Weak<System>,
+    /// Before [`Vat::start`]; then its task owns it.
+    idle: RefCell<Option<Rc<System>>>,
     /// After it.
-    task: Option<JoinHandle<()>>,
+    task: RefCell<Option<JoinHandle<()>>>,
 }
+
+/// Upstream's system, until it has ended.
+type System = RefCell<Option<RpcSystem<Side>>>;
+
+/// Names of the vats of each connection of a run.
+const VATS: [[&str; 2]; CONNECTIONS_MAX] = [
+    ["client", "server"],
+    ["client-2", "server-2"],
+    ["client-3", "server-3"],
+];
 
 impl Vat {
     /// The vat of `side` on `end`, serving `bootstrap`. Nothing runs before [`Vat::start`].
     pub fn new(sim: &Sim, side: Side, end: End, bootstrap: Option<Client>) -> Self {
+        Self::numbered(sim, 0, side, end, bootstrap)
+    }
+
+    /// The same on the run's connection `number`, from 0: `client`, then `client-2`, and so on.
+    ///
+    /// # Panics
+    /// If there is no such connection; there are [`CONNECTIONS_MAX`].
+    pub fn numbered(
+        sim: &Sim,
+        number: usize,
+        side: Side,
+        end: End,
+        bootstrap: Option<Client>,
+    ) -> Self {
+        let [client, server] = VATS[number];
         let (name, peer) = match side {
-            Side::Client => ("client", Side::Server),
-            Side::Server => ("server", Side::Client),
+            Side::Client => (client, Side::Server),
+            Side::Server => (server, Side::Client),
         };
         let network = Network {
             inner: twoparty::VatNetwork::new(end.reader, end.writer, side, ReaderOptions::new()),
             names: Names::new(sim, name),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
+        let system = RpcSystem::new(Box::new(network), bootstrap);
+        let system = Rc::new(RefCell::new(Some(system)));
         Self {
             sim: sim.clone(),
             name,
             peer,
-            system: Some(RpcSystem::new(Box::new(network), bootstrap)),
-            task: None,
+            system: Rc::downgrade(&system),
+            idle: RefCell::new(Some(system)),
+            task: RefCell::default(),
         }
     }
 
-    /// `client` or `server`.
+    /// `client` or `server`, with the number of a further connection.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The peer's bootstrap capability: sends a Bootstrap message.
+    /// The peer's bootstrap capability: sends a Bootstrap message, if there is no connection
+    /// yet or still.
+    ///
+    /// `None` once the system has ended or is destroyed, and from inside its own poll.
+    pub fn try_bootstrap(&self) -> Option<Client> {
+        let system = self.system.upgrade()?;
+        let mut system = system.try_borrow_mut().ok()?;
+        let Untyped(client) = system.as_mut()?.bootstrap(self.peer);
+        Some(client)
+    }
+
+    /// The peer's bootstrap capability, as [`Vat::try_bootstrap`].
     ///
     /// # Panics
-    /// After [`Vat::start`], when upstream's system is no longer ours to ask.
-    pub fn bootstrap(&mut self) -> Client {
-        let system = self.system.as_mut().expect("asked before the system runs");
-        let Untyped(client) = system.bootstrap(self.peer);
-        client
+    /// If the system has ended or is destroyed.
+    pub fn bootstrap(&self) -> Client {
+        self.try_bootstrap()
+            .expect("asked while the system is there")
     }
 
     /// A future that disconnects when it is first polled.
     ///
-    /// # Panics
-    /// After [`Vat::start`], when upstream's system is no longer ours to ask.
-    pub fn disconnector(&self) -> Disconnector<Side> {
-        let system = self.system.as_ref().expect("asked before the system runs");
-        system.get_disconnector()
+    /// `None` once the system has ended or is destroyed, and from inside its own poll.
+    pub fn try_disconnector(&self) -> Option<Disconnector<Side>> {
+        let system = self.system.upgrade()?;
+        let system = system.try_borrow().ok()?;
+        system.as_ref().map(RpcSystem::get_disconnector)
     }
 
-    /// Runs the system as a task, `client/system`.
-    pub fn start(&mut self) {
-        if let Some(system) = self.system.take() {
-            let (sim, name) = (self.sim.clone(), Name::new(self.name, "system"));
-            let task = system.map(move |result| {
-                sim.event(ENDED, name, [u64::from(result.is_err()), 0]);
+    /// A future that disconnects when it is first polled, as [`Vat::try_disconnector`].
+    ///
+    /// # Panics
+    /// If the system has ended or is destroyed.
+    pub fn disconnector(&self) -> Disconnector<Side> {
+        self.try_disconnector()
+            .expect("asked while the system is there")
+    }
+
+    /// Runs the system as a task, `client/system`. Once: a second call does nothing.
+    pub fn start(&self) {
+        let Some(system) = self.idle.take() else {
+            return;
+        };
+        let (sim, name) = (self.sim.clone(), Name::new(self.name, "system"));
+        let task = async move {
+            let ended = poll_fn(|context| match &mut *system.borrow_mut() {
+                Some(system) => system.poll_unpin(context),
+                None => Poll::Ready(Ok(())),
             });
-            self.task = Some(self.sim.spawn(name, task));
-        }
+            let result = ended.await;
+            sim.event(ENDED, name, [u64::from(result.is_err()), 0]);
+            // As for whoever gives the system to an executor, its end is the end of it.
+            let ended = system.take();
+            drop(ended);
+        };
+        self.task.replace(Some(self.sim.spawn(name, task)));
     }
 
     /// Whether the system's task has ended by itself.
     pub fn has_ended(&self) -> bool {
-        self.task.as_ref().is_some_and(JoinHandle::is_finished)
+        let task = self.task.borrow();
+        task.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// Destroys the RpcSystem, running or not. A teardown action.
     ///
     /// # Errors
     /// [`Stopped`] after a panic in it.
-    pub fn drop_system(&mut self) -> Result<(), Stopped> {
-        let (system, task) = (self.system.take(), self.task.take());
-        let action = move || {
-            drop(system);
-            if let Some(task) = task {
-                task.abort();
-            }
-        };
-        self.sim.act(Name::new(self.name, "drop-system"), action)?;
+    pub fn drop_system(&self) -> Result<(), Stopped> {
+        let name = Name::new(self.name, "drop-system");
+        self.sim.act(name, || self.abort_system())?;
         Ok(())
+    }
+
+    /// Destroys the RpcSystem from inside something that runs, a destructor for one; after its
+    /// poll if that is what runs.
+    pub fn abort_system(&self) {
+        let (system, task) = (self.idle.take(), self.task.take());
+        drop(system);
+        if let Some(task) = task {
+            task.abort();
+        }
     }
 }
 

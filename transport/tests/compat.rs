@@ -188,8 +188,8 @@ impl Interpose for Log {
 /// Two vats on a link: the client's bootstrap of `server`.
 fn connect(sim: &Sim, server: Client) -> (Client, Disconnector<Side>) {
     let (_link, client_end, server_end) = Link::new(sim);
-    let mut calling = Vat::new(sim, Side::Client, client_end, None);
-    let mut serving = Vat::new(sim, Side::Server, server_end, Some(server));
+    let calling = Vat::new(sim, Side::Client, client_end, None);
+    let serving = Vat::new(sim, Side::Server, server_end, Some(server));
     let client = calling.bootstrap();
     let disconnector = calling.disconnector();
     calling.start();

@@ -185,8 +185,8 @@ fn ran(plan: &Plan, seed: Option<Seed>, remote: bool, healed: bool) -> Ran {
 
 fn connect(sim: &Sim, served: Client) -> Client {
     let (link, client, server) = Link::new(sim);
-    let mut client = Vat::new(sim, Side::Client, client, None);
-    let mut server = Vat::new(sim, Side::Server, server, Some(served));
+    let client = Vat::new(sim, Side::Client, client, None);
+    let server = Vat::new(sim, Side::Server, server, Some(served));
     let bootstrap = client.bootstrap();
     client.start();
     server.start();

@@ -113,9 +113,9 @@ struct Session {
 
 fn connect(sim: &Sim) -> Session {
     let (link, client_end, server_end) = Link::new(sim);
-    let mut client = Vat::new(sim, Side::Client, client_end, None);
+    let client = Vat::new(sim, Side::Client, client_end, None);
     let served = Some(object(sim, "server"));
-    let mut server = Vat::new(sim, Side::Server, server_end, served);
+    let server = Vat::new(sim, Side::Server, server_end, served);
     let bootstrap = client.bootstrap();
     let disconnectors = [client.disconnector(), server.disconnector()];
     client.start();
@@ -165,7 +165,7 @@ fn all_destroyed(report: &Report) {
 #[test]
 fn capabilities_cross_both_ways() {
     let report = traced(&plan(&[]), |sim| {
-        let mut session = connect(sim);
+        let session = connect(sim);
         sim.enter(Phase::Drive, || {
             let own = object(sim, "client");
             let task = sim.spawn(
@@ -274,7 +274,7 @@ fn a_message_is_queued_sent_and_received_once() {
 #[test]
 fn what_a_dropped_system_has_not_sent_is_dropped_unsent() {
     let report = traced(&plan(&[]), |sim| {
-        let mut session = connect(sim);
+        let session = connect(sim);
         sim.enter(Phase::Drive, || sim.settle())?;
         session.link.to_server().clog();
         let own = object(sim, "client");
@@ -344,7 +344,7 @@ fn what_a_dropped_system_has_not_sent_is_dropped_unsent() {
 /// Disconnects from one end in the recommended order, with a call that never returns.
 fn orderly(by: usize) -> Report {
     traced(&plan(&[]), move |sim| {
-        let mut session = connect(sim);
+        let session = connect(sim);
         let own = object(sim, "client");
         let (echo, never) = sim.enter(Phase::Drive, || {
             let echo = call(&session.bootstrap, ECHO, &own);
@@ -407,7 +407,7 @@ fn an_orderly_end_destroys_everything_once() {
 fn a_system_that_never_ran_can_be_dropped() {
     let report = traced(&plan(&[]), |sim| {
         let (_link, client_end, server_end) = Link::new(sim);
-        let mut client = Vat::new(sim, Side::Client, client_end, None);
+        let client = Vat::new(sim, Side::Client, client_end, None);
         let server = Vat::new(sim, Side::Server, server_end, Some(object(sim, "server")));
         assert_eq!((client.name(), server.name()), ("client", "server"));
         let bootstrap = client.bootstrap();
@@ -458,7 +458,7 @@ fn session(runner: &Runner, seed: u64) -> (Digest, Vec<Name>) {
         ..Options::default()
     };
     let report = runner.run(&plan(&[]), &options, |sim| {
-        let mut session = connect(sim);
+        let session = connect(sim);
         let tasks: Vec<_> = (1..=10)
             .map(|number| {
                 let own = object(sim, "client");

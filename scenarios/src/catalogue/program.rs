@@ -281,7 +281,7 @@ impl World {
         let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
         let objects = Objects::new(sim);
         let party = |side, end, name, asks: bool| {
-            let mut vat = Vat::new(sim, side, end, Some(objects.make(name, 0)));
+            let vat = Vat::new(sim, side, end, Some(objects.make(name, 0)));
             let disconnector = Some(vat.disconnector());
             let bootstrap = asks.then(|| vat.bootstrap());
             vat.start();

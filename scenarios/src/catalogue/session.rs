@@ -26,8 +26,8 @@ impl Session {
     /// Connects a client to a server that serves `bootstrap`.
     pub fn new(sim: &Sim, bootstrap: Client) -> Self {
         let (link, client_end, server_end) = Link::new(sim);
-        let mut client_vat = Vat::new(sim, Side::Client, client_end, None);
-        let mut server_vat = Vat::new(sim, Side::Server, server_end, Some(bootstrap));
+        let client_vat = Vat::new(sim, Side::Client, client_end, None);
+        let server_vat = Vat::new(sim, Side::Server, server_end, Some(bootstrap));
         let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         let server = Some(client_vat.bootstrap());
         client_vat.start();
