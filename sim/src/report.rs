@@ -95,6 +95,9 @@ pub struct Report {
     pub never_destroyed: BTreeMap<Name, u32>,
     /// The run's own code made a cycle of references: what was never destroyed may be its doing.
     pub own_cycle: bool,
+    /// A destructor of the run's own panicked within the code under test: whatever came after
+    /// may be its doing.
+    pub own_panic: bool,
     /// Answers of the plan that the run never asked for: nothing came of them.
     pub never_asked: Vec<String>,
     /// The answers that were not the default, in the order asked, if they were recorded.

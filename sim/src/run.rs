@@ -202,6 +202,7 @@ fn on_this_thread(
         mark: Cell::new(None),
         healed: Cell::new(false),
         own_cycle: Cell::new(false),
+        own_panic: Cell::new(false),
         stopped: Cell::new(false),
         limit: Cell::new(None),
         panics: RefCell::default(),
@@ -250,6 +251,7 @@ struct World {
     mark: Cell<Option<Mark>>,
     healed: Cell<bool>,
     own_cycle: Cell<bool>,
+    own_panic: Cell<bool>,
     stopped: Cell<bool>,
     limit: Cell<Option<Limit>>,
     panics: RefCell<Vec<Panic>>,
@@ -506,6 +508,12 @@ impl Sim {
         self.0.own_cycle.set(true);
     }
 
+    /// A destructor of the run's own is about to panic within the code under test: whatever
+    /// comes after that, short of the end of the process, is no finding.
+    pub fn own_panic(&self) {
+        self.0.own_panic.set(true);
+    }
+
     /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.phase.get()
@@ -651,6 +659,7 @@ impl Sim {
             destroyed_count: outcome.destroyed_count,
             never_destroyed: outcome.never_destroyed,
             own_cycle: world.own_cycle.get(),
+            own_panic: world.own_panic.get(),
             never_asked: Vec::new(),
             answers: None,
             trace,

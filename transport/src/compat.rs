@@ -104,6 +104,23 @@ pub fn future_client(f: impl Future<Output = Result<Client, Error>> + 'static) -
     client.0
 }
 
+/// Returns upstream's client that calls `connect` now, and again after each lost connection.
+///
+/// # Errors
+/// Those of the first `connect`.
+pub fn reconnecting(
+    mut connect: impl FnMut() -> Result<Client, Error> + 'static,
+) -> Result<Client, Error> {
+    let (client, _): (Untyped, _) = capnp_rpc::auto_reconnect(move || connect().map(Untyped))?;
+    Ok(client.0)
+}
+
+/// The same, which calls `connect` for the first time when it is first used.
+pub fn lazily_reconnecting(mut connect: impl FnMut() -> Result<Client, Error> + 'static) -> Client {
+    let (client, _): (Untyped, _) = capnp_rpc::lazy_auto_reconnect(move || connect().map(Untyped));
+    client.0
+}
+
 /// Returns a client of `server` whose every call goes through `interposer`.
 ///
 /// `server` is any implementation of a generated server trait, and `C` the generated client.

@@ -2,6 +2,7 @@
 //!
 //! They use nothing but what a user's own scenario can use.
 
+mod act;
 mod object;
 mod session;
 mod waiting;

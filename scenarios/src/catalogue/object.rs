@@ -15,6 +15,8 @@ use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::{Behaviour, behave, exception};
 use futures::channel::oneshot;
 
+use super::act::{self, Reach};
+
 /// What a method does with its argument.
 pub const METHODS: [&str; 11] = [
     "echo", "keep", "kept", "new", "own", "slow", "promise", "early", "callback", "relay", "sink",
@@ -99,17 +101,37 @@ impl Call {
 struct State {
     objects: Objects,
     vat: &'static str,
+    /// The operation that made it, if its destructor may act.
+    acts: Option<u32>,
     kept: RefCell<Option<Client>>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(operation) = self.acts {
+            let reach = self.objects.reach.borrow().clone();
+            act::on_drop(&self.objects.sim, &reach, self.vat, operation);
+        }
+    }
 }
 
 /// A server object of one vat.
 struct Object(Tracked<State>);
+
+/// What destructors reach where none acts.
+struct Nothing;
+
+impl Reach for Nothing {
+    fn act(&self, _vat: &'static str, _operation: u32, _act: &'static str) {}
+}
 
 /// Makes the server objects of a run, and knows those that are alive.
 #[derive(Clone)]
 pub struct Objects {
     sim: Sim,
     made: Rc<RefCell<Vec<Weak<Object>>>>,
+    /// What their destructors reach.
+    reach: Rc<RefCell<Weak<dyn Reach>>>,
     /// What keeps waiting those that never answer.
     unanswered: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
 }
@@ -120,15 +142,31 @@ impl Objects {
         Self {
             sim: sim.clone(),
             made: Rc::default(),
+            reach: Rc::new(RefCell::new(Weak::<Nothing>::new())),
             unanswered: Rc::default(),
         }
     }
 
-    /// A capability to a new object, `vat/object/N`.
+    /// From here on destructors act: the plan says which, `reach` what they can get at.
+    pub fn act(&self, reach: Weak<dyn Reach>) {
+        self.reach.replace(reach);
+    }
+
+    /// A capability to a new object, `vat/object/N`, made by an operation.
     pub fn make(&self, vat: &'static str, number: u32) -> Client {
+        self.make_with(vat, number, Some(number % OPERATIONS_STRIDE))
+    }
+
+    /// The same whose destructor does nothing of its own.
+    pub fn make_plain(&self, vat: &'static str, number: u32) -> Client {
+        self.make_with(vat, number, None)
+    }
+
+    fn make_with(&self, vat: &'static str, number: u32, acts: Option<u32>) -> Client {
         let state = State {
             objects: self.clone(),
             vat,
+            acts,
             kept: RefCell::new(None),
         };
         let name = Name::numbered(vat, "object", number);
@@ -144,13 +182,20 @@ impl Objects {
     /// it: that it is never answered is no hang of upstream's. An owner that wants both gone
     /// says so. What upstream has lost hears nothing of it, because nobody polls it any more.
     pub fn forget(&self) {
-        let made = self.made.take();
-        for object in made.iter().filter_map(Weak::upgrade) {
-            let kept = object.0.kept.take();
-            drop(kept);
-        }
+        self.drop_kept(None);
         let unanswered = self.unanswered.take();
         drop(unanswered);
+    }
+
+    /// Makes every object, or those of one vat, drop what it keeps.
+    pub fn drop_kept(&self, vat: Option<&str>) {
+        let made = self.made.borrow().clone();
+        for object in made.iter().filter_map(Weak::upgrade) {
+            if vat.is_none_or(|vat| vat == object.0.vat) {
+                let kept = object.0.kept.take();
+                drop(kept);
+            }
+        }
     }
 
     /// Waits for [`Objects::forget`].
@@ -284,7 +329,9 @@ impl Object {
         params: AnyParams,
         mut results: AnyResults,
     ) -> Result<(), Error> {
-        let State { objects, vat, kept } = &*self.0;
+        let State {
+            objects, vat, kept, ..
+        } = &*self.0;
         let argument = params.get()?.get_as_capability::<Untyped>().ok();
         let argument = argument.map(|untyped| untyped.0);
         match METHODS.get(usize::from(method_id)).copied() {

@@ -8,6 +8,7 @@ mod hang;
 mod leak;
 mod words;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use dismantle_sim::{Breach, Report};
@@ -107,13 +108,21 @@ pub struct Finding {
 /// Applies every check to `report`; the findings, the principal one first.
 ///
 /// After a panic, hangs and leaks are its consequences and are not reported, nor is any panic
-/// but the first; nor are hangs and leaks of a run that a limit cut short.
+/// but the first; nor are hangs and leaks of a run that a limit cut short. Nothing is said of a
+/// run with a destructor of its own that panicked within upstream's code: only that the process
+/// survives it can be asked, and whoever watches the process asks it.
 pub fn check(report: &Report) -> Vec<Finding> {
+    if report.own_panic {
+        return Vec::new();
+    }
     if let Some(first) = report.panics.first() {
         return vec![panicked(first)];
     }
-    let mut findings: Vec<Finding> = report.breaches.iter().map(broken).collect();
-    findings.dedup_by(|next, first| next.signature == first.signature);
+    let mut seen = BTreeSet::new();
+    let broken = report.breaches.iter().map(broken);
+    let mut findings: Vec<Finding> = broken
+        .filter(|finding| seen.insert(finding.signature.clone()))
+        .collect();
     // A run that a limit cut short has not come to its end: nothing is said of it.
     if report.limit.is_none() {
         findings.extend(hang::hang(report));

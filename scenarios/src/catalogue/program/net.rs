@@ -1,0 +1,223 @@
+//! The connections of a program: made at the start, later or by a client that reconnects.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use capnp::Error;
+use capnp::capability::Client;
+use capnp_rpc::Disconnector;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
+use dismantle_transport::{CONNECTIONS_MAX, Link, Vat, compat};
+use futures::FutureExt;
+
+use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES};
+use crate::catalogue::act::Reach;
+use crate::catalogue::object::{Call, Objects, call, same};
+use crate::catalogue::waiting::waiting;
+
+/// One vat and what its owner holds beside it.
+pub struct Party {
+    pub vat: Vat,
+    pub bootstrap: RefCell<Option<Client>>,
+    disconnector: RefCell<Option<Disconnector<Side>>>,
+}
+
+/// One connection: the client's vat and the server's.
+pub struct Connection {
+    pub link: Link,
+    pub parties: [Party; 2],
+}
+
+/// All connections of a run, by number.
+pub struct Net {
+    sim: Sim,
+    objects: Objects,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Calls that destructors and hooks have made.
+    acted: Cell<u32>,
+}
+
+impl Net {
+    /// The first `count` connections.
+    pub fn new(sim: &Sim, objects: &Objects, count: u64) -> Rc<Self> {
+        let net = Rc::new(Self {
+            sim: sim.clone(),
+            objects: objects.clone(),
+            connections: RefCell::default(),
+            acted: Cell::new(0),
+        });
+        for _ in 0..count {
+            net.connect();
+        }
+        net.reconnect();
+        net
+    }
+
+    /// Makes one more connection, if there may be one.
+    pub fn connect(&self) -> Option<Rc<Connection>> {
+        let number = self.connections.borrow().len();
+        if number == CONNECTIONS_MAX {
+            return None;
+        }
+        let sim = &self.sim;
+        let (link, client_end, server_end) = Link::numbered(sim, number);
+        let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
+        let starts = sim.ask(&SERVER_RUNS, &[]) == 0;
+        let party = |side, end, place: usize, asks: bool, starts: bool| {
+            let served = self.objects.make(SIDES[place], 0);
+            let vat = Vat::numbered(sim, number, side, end, Some(served));
+            let disconnector = RefCell::new(vat.try_disconnector());
+            let bootstrap = RefCell::new(asks.then(|| vat.bootstrap()));
+            if starts {
+                vat.start();
+            }
+            Party {
+                vat,
+                bootstrap,
+                disconnector,
+            }
+        };
+        let connection = Rc::new(Connection {
+            link,
+            parties: [
+                party(Side::Client, client_end, 0, true, true),
+                party(Side::Server, server_end, 1, both, starts),
+            ],
+        });
+        self.connections.borrow_mut().push(connection.clone());
+        Some(connection)
+    }
+
+    /// Puts a client that reconnects before the first connection's bootstrap, if the plan says so.
+    fn reconnect(self: &Rc<Self>) {
+        let how = self.sim.ask(&RECONNECTING, &[]);
+        let Some(first) = self.number(0).filter(|_| how != 0) else {
+            return;
+        };
+        let (net, mut used) = (Rc::downgrade(self), false);
+        let connect = move || {
+            let net: Rc<Self> = net.upgrade().ok_or_else(unreachable)?;
+            let connection = match std::mem::replace(&mut used, true) {
+                false => net.number(0),
+                true => net.connect(),
+            };
+            let bootstrap = &connection.ok_or_else(unreachable)?.parties[0];
+            bootstrap.vat.try_bootstrap().ok_or_else(unreachable)
+        };
+        let client = match how {
+            1 => compat::reconnecting(connect).ok(),
+            _ => Some(compat::lazily_reconnecting(connect)),
+        };
+        let before = first.parties[0].bootstrap.replace(client);
+        drop(before);
+    }
+
+    /// Connection `number`, or the last one if there are fewer.
+    pub fn number(&self, number: usize) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        connections.get(number).or(connections.last()).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().clone()
+    }
+
+    /// The side's view of its peer's bootstrap object.
+    pub fn bootstrap(&self, side: usize, number: usize) -> Option<Client> {
+        let connection = self.number(number)?;
+        let bootstrap = connection.parties[side].bootstrap.borrow();
+        bootstrap.as_ref().map(same)
+    }
+
+    /// Ends a connection from one side: `await`, `poll-once`, or drops the disconnector.
+    pub fn disconnect(&self, party: &Party, name: Name, how: &str) {
+        // The one taken before the system ran, then those that can be had late.
+        let early = party.disconnector.take();
+        let Some(mut disconnector) = early.or_else(|| party.vat.try_disconnector()) else {
+            return;
+        };
+        match how {
+            "await" => {
+                let task = waiting(&self.sim, "end of", name, disconnector).map(drop);
+                self.sim.spawn_must_end(name, task);
+            }
+            "poll-once" => {
+                self.sim.spawn(name, async move {
+                    let polled = std::future::poll_fn(|context| {
+                        std::task::Poll::Ready(disconnector.poll_unpin(context))
+                    });
+                    drop(polled.await);
+                });
+            }
+            _ => drop(disconnector),
+        }
+    }
+
+    /// A call on the bootstrap object from inside something that runs.
+    fn call_from_within(&self, side: usize, operation: u32, given: Option<Client>) {
+        let Some(target) = self.bootstrap(side, 0) else {
+            return;
+        };
+        let id = Call {
+            operation,
+            repetition: 0,
+        };
+        let sent = call(&target, id, "echo", given.as_ref());
+        drop(sent.pipeline);
+        let number = self.acted.replace(self.acted.get() + 1);
+        let name = Name::numbered(SIDES[side], "inner-call", number);
+        let answer = waiting(&self.sim, "return of", name, sent.promise).map(drop);
+        let task: JoinHandle<()> = self.sim.spawn_must_end(name, answer);
+        drop(task);
+    }
+}
+
+fn unreachable() -> Error {
+    Error::disconnected("no further connection".to_owned())
+}
+
+impl Reach for Net {
+    fn act(&self, vat: &'static str, operation: u32, act: &'static str) {
+        let side = usize::from(vat == SIDES[1]);
+        let Some(connection) = self.number(0) else {
+            return;
+        };
+        let party = &connection.parties[side];
+        let name = Name::numbered(vat, act, operation);
+        match act {
+            "call" => self.call_from_within(side, operation, None),
+            "give" => {
+                let given = self.objects.make_plain(vat, operation);
+                self.call_from_within(side, operation, Some(given));
+            }
+            "disconnect" => self.disconnect(party, name, "await"),
+            "poll-disconnect" => {
+                let disconnector = party.disconnector.take();
+                if let Some(mut disconnector) = disconnector {
+                    drop((&mut disconnector).now_or_never());
+                }
+            }
+            "drop-bootstrap" => {
+                let bootstrap = party.bootstrap.take();
+                drop(bootstrap);
+            }
+            "drop-kept" => self.objects.drop_kept(Some(vat)),
+            "drop-system" => party.vat.abort_system(),
+            "panic" => {
+                self.sim.own_panic();
+                inject_panic()
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Net {
+    /// As what destructors reach, without keeping it alive.
+    pub fn reach(self: &Rc<Self>) -> Weak<dyn Reach> {
+        let weak: Weak<Self> = Rc::downgrade(self);
+        weak
+    }
+}

@@ -1,0 +1,333 @@
+//! What the two owners hold, and the operations of a program.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::any_pointer;
+use capnp::capability::{Client, Response};
+use dismantle_sim::{Draw, JoinHandle, Name, Sim, Stopped, inject_panic};
+use futures::FutureExt;
+use futures::channel::oneshot;
+
+use super::net::Net;
+use super::{
+    ANSWERED, ANY_ARGUMENT, ARGUMENTS, CONNECTIONS, FAILED, FRESH_ARGUMENT, GIVEN, HOWS, KEEPS,
+    OPERATIONS, OPERATIONS_MAX, SIDES, UNTIL_REST, WHATS,
+};
+use crate::catalogue::act::watched;
+use crate::catalogue::object::{self, Call, Objects, call, call_streaming, capability, same};
+use crate::catalogue::waiting::waiting;
+
+/// The response of a call, once it is there and if it is kept.
+pub type Kept = Rc<RefCell<Option<Response<any_pointer::Owned>>>>;
+
+/// What one operation made.
+#[derive(Default)]
+pub struct Made {
+    pub side: usize,
+    pub caps: Vec<Client>,
+    pub calls: Vec<JoinHandle<()>>,
+    pub responses: Vec<Kept>,
+    resolver: Option<oneshot::Sender<Client>>,
+}
+
+/// The run: both owners and what they share.
+pub struct World {
+    pub sim: Sim,
+    pub net: Rc<Net>,
+    pub made: Vec<Made>,
+    pub objects: Objects,
+    rests: u32,
+}
+
+struct Unwinding(World);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        // The run has stopped already; a panic in here is not caught but aborts.
+        drop(self.0.sim.drop_executor());
+    }
+}
+
+impl World {
+    /// Makes the connections that there are from the start.
+    pub fn new(sim: &Sim) -> Self {
+        let objects = Objects::new(sim);
+        let net = Net::new(sim, &objects, sim.ask(&CONNECTIONS, &[]));
+        objects.act(net.reach());
+        Self {
+            sim: sim.clone(),
+            net,
+            made: vec![Made::default()],
+            objects,
+            rests: 0,
+        }
+    }
+
+    /// Goes the way of an owner whose executor did not catch a panic: everything that it has,
+    /// the tasks first, is dropped while the stack unwinds. A second panic aborts.
+    pub fn unwind(self) -> ! {
+        let _unwinding = Unwinding(self);
+        inject_panic()
+    }
+
+    /// Runs the operations.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn operate(&mut self) -> Result<(), Stopped> {
+        let length = self.sim.profile("length", u64::from(OPERATIONS_MAX)) as u32 + 1;
+        for number in 1..=OPERATIONS_MAX {
+            let part = [number.into()];
+            let what = match number > length {
+                true => self.sim.ask_drawn(&OPERATIONS[0], &part, &[]),
+                false => self.sim.ask(&OPERATIONS[0], &part),
+            };
+            self.made.push(Made::default());
+            if what == 0 {
+                continue;
+            }
+            self.sim.operation(number);
+            for connection in self.net.all() {
+                connection.link.operation(number);
+            }
+            self.operation(number, WHATS[what as usize])?;
+            let steps = self.sim.ask(&OPERATIONS[9], &part);
+            self.wait(steps)?;
+        }
+        Ok(())
+    }
+
+    /// Runs so many steps, or until nothing can run.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn wait(&mut self, steps: u64) -> Result<(), Stopped> {
+        if steps < UNTIL_REST {
+            self.sim.steps(steps)?;
+            return Ok(());
+        }
+        self.sim.settle()?;
+        self.rests += 1;
+        for connection in self.net.all() {
+            connection.link.rest(self.rests);
+        }
+        Ok(())
+    }
+
+    fn ask(&self, index: usize, number: u32) -> u64 {
+        self.sim.ask(&OPERATIONS[index], &[number.into()])
+    }
+
+    fn operation(&mut self, number: u32, what: &str) -> Result<(), Stopped> {
+        let side = self.ask(1, number) as usize;
+        self.made[number as usize].side = side;
+        let on = self.ask(2, number) as usize;
+        let action = Name::numbered(SIDES[side], action_kind(what), number);
+        let sim = self.sim.clone();
+        sim.act(action, || match what {
+            "call" | "stream" => self.call(number, side, on, what == "stream"),
+            "cancel" => {
+                let calls = self.earlier(number, side, on, |made| !made.calls.is_empty());
+                if let Some(made) = calls {
+                    std::mem::take(&mut made.calls)
+                        .iter()
+                        .for_each(JoinHandle::abort);
+                }
+            }
+            "drop-cap" => {
+                let made = self.earlier(number, side, on, |made| !made.caps.is_empty());
+                if let Some(made) = made {
+                    let cap = made.caps.pop();
+                    drop(cap);
+                }
+            }
+            "drop-response" => {
+                let holds = |kept: &Kept| kept.borrow().is_some();
+                let made = self.earlier(number, side, on, |made| made.responses.iter().any(holds));
+                if let Some(made) = made {
+                    let responses = std::mem::take(&mut made.responses);
+                    drop(responses);
+                }
+            }
+            "make-promise" => {
+                let (sender, receiver) = oneshot::channel();
+                let promise = dismantle_transport::compat::future_client(receiver.map(|result| {
+                    result.map_err(|_| dismantle_transport::exception(capnp::ErrorKind::Failed))
+                }));
+                let made = &mut self.made[number as usize];
+                made.caps.push(promise);
+                made.resolver = Some(sender);
+            }
+            "resolve" => self.resolve(number, side, on),
+            "bootstrap" => {
+                let connection = self.net.number(self.ask(11, number) as usize);
+                let bootstrap = connection.and_then(|it| it.parties[side].vat.try_bootstrap());
+                self.made[number as usize].caps.extend(bootstrap);
+            }
+            "disconnect" => {
+                if let Some(connection) = self.net.number(self.ask(11, number) as usize) {
+                    let how = HOWS[self.ask(12, number) as usize];
+                    self.net.disconnect(&connection.parties[side], action, how);
+                }
+            }
+            "connect" => drop(self.net.connect()),
+            "rest" => {}
+            other => unreachable!("{other} is no operation"),
+        })?;
+        if what == "rest" {
+            self.wait(UNTIL_REST)?;
+        }
+        Ok(())
+    }
+
+    /// What the operation `on`, or the nearest earlier one that fits, made for this side.
+    fn earlier(
+        &mut self,
+        number: u32,
+        side: usize,
+        on: usize,
+        fits: impl Fn(&Made) -> bool,
+    ) -> Option<&mut Made> {
+        let last = on.min(number as usize - 1);
+        // The first entry stands for the bootstrap capability and is always empty.
+        let mut candidates = self.made[..=last].iter_mut().rev();
+        candidates.find(|made| made.side == side && fits(made))
+    }
+
+    /// The capability that the operation `on` made, or what stands in for it.
+    fn operand(&mut self, number: u32, side: usize, on: usize) -> Option<Client> {
+        let of = |made: &Made| {
+            let kept = made.responses.last();
+            let answered = kept.and_then(|kept| kept.borrow().as_ref().and_then(capability));
+            answered.or_else(|| made.caps.last().map(same))
+        };
+        let made = self.earlier(number, side, on, |made| of(made).is_some());
+        let made = made.and_then(|made| of(made));
+        made.or_else(|| {
+            let connection = self.ask(11, number) as usize;
+            self.net.bootstrap(side, connection)
+        })
+    }
+
+    fn argument(&mut self, number: u32, side: usize, draw: Draw) -> Option<Client> {
+        let argument = self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw);
+        let given = match ARGUMENTS[argument as usize] {
+            "none" => None,
+            "object" => Some(self.objects.make(SIDES[side], number)),
+            "bootstrap" => self.net.bootstrap(side, self.ask(11, number) as usize),
+            _ => {
+                let given = self.ask(5, number) as usize;
+                self.operand(number, side, given)
+            }
+        };
+        let reach = self.net.reach();
+        given.map(|given| watched(&self.sim, &reach, SIDES[side], number, given))
+    }
+
+    fn call(&mut self, number: u32, side: usize, on: usize, streaming: bool) {
+        let Some(mut target) = self.operand(number, side, on) else {
+            return;
+        };
+        let argument = self.argument(number, side, ANY_ARGUMENT);
+        let repeat = self.ask(7, number) as u32;
+        let chained = repeat > 1 && self.ask(8, number) == 1;
+        for repetition in 0..repeat {
+            let id = Call {
+                operation: number,
+                repetition,
+            };
+            if streaming {
+                let done = call_streaming(&target, id, argument.as_ref());
+                self.await_call(id, side, done.map(|result| result.map(|()| None)));
+                continue;
+            }
+            let method = object::METHODS[self.ask(3, number) as usize];
+            let promise = call(&target, id, method, argument.as_ref());
+            let keep = KEEPS[self.ask(6, number) as usize];
+            if chained {
+                target = Client::new(promise.pipeline.as_cap());
+            }
+            if keep == "pipelined" || keep == "both" {
+                let cap = Client::new(promise.pipeline.as_cap());
+                self.made[number as usize].caps.push(cap);
+            }
+            drop(promise.pipeline);
+            let answer = promise.promise;
+            if self.ask(10, number) == 1 {
+                drop(answer);
+                continue;
+            }
+            let keeps = keep == "response" || keep == "both";
+            self.await_call(
+                id,
+                side,
+                answer.map(move |result| result.map(|response| keeps.then_some(response))),
+            );
+        }
+    }
+
+    /// Waits for an answer in a task that has to end.
+    fn await_call(
+        &mut self,
+        id: Call,
+        side: usize,
+        answer: impl Future<Output = Result<Option<Response<any_pointer::Owned>>, capnp::Error>>
+        + 'static,
+    ) {
+        let sim = self.sim.clone();
+        let name = Name::numbered(SIDES[side], "call", id.index());
+        let kept: Kept = Rc::default();
+        let made = &mut self.made[id.operation as usize];
+        made.responses.push(kept.clone());
+        let task = async move {
+            match waiting(&sim, "return of", name, answer).await {
+                Ok(response) => {
+                    sim.event(ANSWERED, name, [0, 0]);
+                    *kept.borrow_mut() = response;
+                }
+                Err(error) => sim.event(FAILED, name, [exception_type(&error), 0]),
+            }
+        };
+        made.calls.push(self.sim.spawn_must_end(name, task));
+    }
+
+    fn resolve(&mut self, number: u32, side: usize, on: usize) {
+        let draw = match self.sim.profile("cycles", 64) {
+            0 => ANY_ARGUMENT,
+            _ => FRESH_ARGUMENT,
+        };
+        if self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw) == GIVEN {
+            self.sim.own_cycle();
+        }
+        let given = self.argument(number, side, draw);
+        let made = self.earlier(number, side, on, |made| made.resolver.is_some());
+        let Some(resolver) = made.and_then(|made| made.resolver.take()) else {
+            return;
+        };
+        match given {
+            // The receiver may be gone; then the capability comes back and is dropped here.
+            Some(client) => drop(resolver.send(client)),
+            None => drop(resolver),
+        }
+    }
+}
+
+/// An exception's type, numbered as in `rpc.capnp`; 4 is any other.
+fn exception_type(error: &capnp::Error) -> u64 {
+    match error.kind {
+        capnp::ErrorKind::Failed => 0,
+        capnp::ErrorKind::Overloaded => 1,
+        capnp::ErrorKind::Disconnected => 2,
+        capnp::ErrorKind::Unimplemented => 3,
+        _ => 4,
+    }
+}
+
+/// The kind of name under which an operation stands in the trace.
+fn action_kind(what: &str) -> &'static str {
+    WHATS
+        .iter()
+        .find(|known| **known == what)
+        .expect("a known operation")
+}
