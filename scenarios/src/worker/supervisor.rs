@@ -1,12 +1,4 @@
-//! Worker processes: runs that may abort, overflow or never return, in a process of their own.
-//!
-//! The worker is the same binary with a hidden argument. The protocol is JSON Lines: one
-//! `Job` a line on its standard input, one `Reply` a line on its standard output. What runs
-//! print goes nowhere: upstream prints on standard output (`SystemTaskReaper`, `lib.rs`).
-//!
-//! What a worker is doing stands in its *progress file*, rewritten before each seed and, in a
-//! single run, before each step; it is what is left when the process is gone. The worker is
-//! killed with its supervisor (parent-death signal) and ends when its standard input ends.
+//! The supervisor's side: a harness whose runs happen in a worker that may die of them.
 
 #![expect(
     clippy::disallowed_types,
@@ -14,9 +6,7 @@
     reason = "a supervisor watches the clock for polls that never return, and reads on a thread"
 )]
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -24,16 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use dismantle_sim::{Name, Panic, Plan, Recorder, Seed, Value};
-use serde::{Deserialize, Serialize};
+use dismantle_sim::{Panic, Plan, Value};
 
+use super::{Job, LogLine, Reply, WORKER_ARGUMENT};
 use crate::check::{aborted, killed, spun};
-use crate::harness::{Harness, InProcess, Order, Ran, SeedReport, SeedsEnd, recorded};
+use crate::harness::{Harness, Order, Ran, SeedReport, SeedsEnd, recorded};
 use crate::report::RunReport;
 use crate::scenario::{Scenario, find, vocabulary};
-
-/// The hidden first argument of a worker.
-pub const WORKER_ARGUMENT: &str = "__worker";
 
 /// A worker that uses so much processor time without a step is in a poll that never returns.
 /// Processor time, so that a busy machine makes no finding. A guess: the longest step of the
@@ -46,205 +33,6 @@ const BLOCKED_SECONDS: u64 = 120;
 /// A worker whose memory has grown by so much since its first job is replaced: runs that leak,
 /// leak for good. With it, a campaign of 10,000 seeds peaks no higher than one of 1,000.
 const GROWTH_BYTES_MAX: u64 = 3 << 20;
-
-/// What a worker is told to do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "job", rename_all = "lowercase")]
-enum Job {
-    /// Run the seeds `from..to` on top of a plan; reply to each that failed.
-    Seeds { plan: String, from: u64, to: u64 },
-    /// Run once; record answers and panics in the file `log` as they come.
-    Run {
-        plan: String,
-        seed: Option<u64>,
-        trace: bool,
-        log: String,
-    },
-}
-
-/// What a worker says.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "lowercase")]
-enum Reply {
-    /// This seed did something worth a look.
-    Seed(Box<SeedReport>),
-    /// All seeds of the job are run.
-    Done {
-        /// Bytes of memory that the worker has gained since its first job.
-        grown_bytes: u64,
-    },
-    /// The single run is over.
-    Ran {
-        report: Box<RunReport>,
-        plan: String,
-        trace: Vec<String>,
-    },
-    /// The job could not be started.
-    Refused { why: String },
-}
-
-// ---- the worker's side
-
-/// Serves jobs until standard input ends. `progress` is the path of the progress file.
-///
-/// # Errors
-/// The streams or the progress file cannot be used.
-pub fn serve(scenarios: &[&dyn Scenario], progress: &str) -> io::Result<()> {
-    let signal = rustix::process::Signal::KILL;
-    rustix::process::set_parent_process_death_signal(Some(signal))?;
-    let mut replies = File::from(rustix::io::dup(rustix::stdio::stdout())?);
-    let null = File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    let progress = Arc::new(Progress(File::options().write(true).open(progress)?));
-    let mut harness = InProcess::new(scenarios);
-    let mut first_bytes = None;
-    for line in io::stdin().lock().lines() {
-        let job: Job = serde_json::from_str(&line?)?;
-        let result = work(&mut harness, scenarios, &progress, job, &mut replies);
-        let reply = match result {
-            Ok(Some(reply)) => reply,
-            Ok(None) => {
-                let bytes = resident_bytes();
-                Reply::Done {
-                    grown_bytes: bytes.saturating_sub(*first_bytes.get_or_insert(bytes)),
-                }
-            }
-            Err(error) => Reply::Refused {
-                why: error.to_string(),
-            },
-        };
-        say(&mut replies, &reply)?;
-    }
-    Ok(())
-}
-
-fn work(
-    harness: &mut InProcess<'_>,
-    scenarios: &[&dyn Scenario],
-    progress: &Arc<Progress>,
-    job: Job,
-    replies: &mut File,
-) -> io::Result<Option<Reply>> {
-    let read = |text: &str| {
-        Plan::read(text, |name| find(scenarios, name).map(vocabulary)).map_err(io::Error::other)
-    };
-    match job {
-        Job::Seeds { plan, from, to } => {
-            let plan = read(&plan)?;
-            for seed in from..to {
-                progress.note(seed, 0, "");
-                let report = harness.glance(&plan, Seed(seed))?;
-                if let Some(report) = SeedReport::of(seed, &report) {
-                    say(replies, &Reply::Seed(Box::new(report)))?;
-                }
-            }
-            progress.note(to, 0, "");
-            Ok(None)
-        }
-        Job::Run {
-            plan,
-            seed,
-            trace,
-            log,
-        } => {
-            let plan = read(&plan)?;
-            progress.note(seed.unwrap_or(0), 0, "");
-            harness.record(Some(Arc::new(Log {
-                file: File::options().append(true).open(log)?,
-                progress: progress.clone(),
-                seed: seed.unwrap_or(0),
-            })));
-            let ran = harness.run(Order {
-                plan: &plan,
-                seed: seed.map(Seed),
-                trace,
-            });
-            harness.record(None);
-            let ran = ran?;
-            Ok(Some(Reply::Ran {
-                report: Box::new(ran.report),
-                plan: ran.plan.to_string(),
-                trace: ran.trace,
-            }))
-        }
-    }
-}
-
-fn say(replies: &mut File, reply: &Reply) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
-    line.push(b'\n');
-    replies.write_all(&line)
-}
-
-/// Memory of this process, in bytes, from `/proc/self/statm`; 0 where there is none.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    pages * rustix::param::page_size() as u64
-}
-
-/// What the worker is doing: `seed step task`, always of one length.
-struct Progress(File);
-
-const PROGRESS_BYTES: usize = 96;
-
-impl Progress {
-    fn note(&self, seed: u64, step: u64, task: &str) {
-        let mut line = format!("{seed} {step} {task}");
-        line.truncate(PROGRESS_BYTES);
-        let line = format!("{line:<PROGRESS_BYTES$}");
-        // Nothing depends on it but how the end of this process is explained.
-        drop(self.0.write_all_at(line.as_bytes(), 0));
-    }
-}
-
-/// Writes what a run gives away to a file, so that it outlives the process.
-struct Log {
-    file: File,
-    progress: Arc<Progress>,
-    seed: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LogLine {
-    Count(String, u64),
-    Word(String, String),
-    Panic(String, String),
-}
-
-impl Log {
-    fn write(&self, line: &LogLine) {
-        if let Ok(mut line) = serde_json::to_vec(line) {
-            line.push(b'\n');
-            // A full disk costs the record, not the run.
-            drop((&self.file).write_all(&line));
-        }
-    }
-}
-
-impl Recorder for Log {
-    fn answer(&self, path: &str, value: &Value) {
-        self.write(&match value {
-            Value::Count(count) => LogLine::Count(path.to_owned(), *count),
-            Value::Word(word) => LogLine::Word(path.to_owned(), word.clone()),
-        });
-    }
-
-    fn panic(&self, panic: &Panic) {
-        self.write(&LogLine::Panic(panic.site.clone(), panic.message.clone()));
-    }
-
-    fn step(&self, step: u64, task: Name) {
-        self.progress.note(self.seed, step, &task.to_string());
-    }
-}
-
-// ---- the supervisor's side
 
 /// Runs in a worker process, which is replaced when it dies.
 pub struct Isolated {
