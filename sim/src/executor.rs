@@ -330,6 +330,7 @@ impl Executor {
             task.wait = self.wait.take().unwrap_or(("a wake", None));
         }
         self.running.set(None);
+        sim.turn(None);
         self.drain(sim, Some((key, sequence)));
     }
 

@@ -43,6 +43,7 @@ mod trace;
 mod track;
 
 mod entropy;
+mod fault;
 mod last_words;
 mod panics;
 mod stack;
@@ -55,8 +56,9 @@ pub use clock::{Elapsed, Sleep, timeout};
 pub use decision::{Draw, Part, Question, Seed, Share, Value, share};
 pub use entropy::asked_bytes;
 pub use executor::{JoinHandle, Pending, Spawner};
+pub use fault::{Fault, report_faults};
 pub use name::{Name, hash};
-pub use panics::{Panic, inject_panic};
+pub use panics::{Panic, inject_panic, source_path};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
 pub use report::{Held, Report, StackBytes};
 pub use run::{Limit, Options, Phase, Recorder, Runner, Sim, Stopped, questions, run};

@@ -64,7 +64,7 @@ pub(crate) fn is_injected(payload: &(dyn Any + Send)) -> bool {
 
 fn store(info: &PanicHookInfo<'_>) {
     let site = info.location().map_or_else(String::new, |location| {
-        format!("{}:{}", normal_path(location.file()), location.line())
+        format!("{}:{}", source_path(location.file()), location.line())
     });
     let message = info.payload_as_str().unwrap_or("(not a string)").to_owned();
     let panic = Panic { site, message };
@@ -78,7 +78,7 @@ fn store(info: &PanicHookInfo<'_>) {
 
 /// Cuts a source path down to what is the same on every machine: from the crate's folder on for
 /// a registry (`…/src/index.crates.io-…/capnp-rpc-0.27.3/src/rpc.rs`), from `library/` on for std.
-fn normal_path(path: &str) -> &str {
+pub fn source_path(path: &str) -> &str {
     let after = |mark: &str, skip_one: bool| {
         let (_, rest) = path.split_once(mark)?;
         match skip_one {
@@ -94,14 +94,14 @@ fn normal_path(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::normal_path;
+    use super::source_path;
 
     #[test]
     fn a_site_is_the_same_on_every_machine() {
         let registry = "/home/x/.cargo/registry/src/index.example-0123/capnp-rpc-0.27.3/src/rpc.rs";
-        assert_eq!(normal_path(registry), "capnp-rpc-0.27.3/src/rpc.rs");
+        assert_eq!(source_path(registry), "capnp-rpc-0.27.3/src/rpc.rs");
         let std = "/rustc/0123/library/core/src/option.rs";
-        assert_eq!(normal_path(std), "core/src/option.rs");
-        assert_eq!(normal_path("scenarios/src/x.rs"), "scenarios/src/x.rs");
+        assert_eq!(source_path(std), "core/src/option.rs");
+        assert_eq!(source_path("scenarios/src/x.rs"), "scenarios/src/x.rs");
     }
 }

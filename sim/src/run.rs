@@ -18,6 +18,7 @@ use crate::clock::{Clock, Sleep};
 use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share};
 use crate::entropy;
 use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
+use crate::fault::Guarded;
 use crate::last_words::LastWords;
 use crate::name::{Name, hash};
 use crate::panics::{self, Panic};
@@ -91,8 +92,9 @@ pub trait Recorder: Send + Sync {
     fn answer(&self, path: &str, value: &Value);
     /// A panic was raised; the process may be about to abort.
     fn panic(&self, panic: &Panic);
-    /// A step begins: one poll of `task`, which may never return.
-    fn step(&self, step: u64, task: Name);
+    /// It is the turn of `who` after `step` steps: of a task that is polled, or of an action of the
+    /// owner, which may never return. `None`: of the owner's own code.
+    fn turn(&self, step: u64, phase: Phase, who: Option<Name>);
 }
 
 /// How to run a plan.
@@ -221,7 +223,11 @@ fn on_this_thread(
     let last_words = options.last_words.clone().map(LastWords::new);
     match region {
         Some(region) => region.enter(|| sim.live(body)),
-        None => sim.live(body),
+        None => {
+            let guarded = Guarded::thread();
+            sim.live(body);
+            drop(guarded);
+        }
     }
     drop(last_words);
     let mut report = sim.report();
@@ -297,6 +303,7 @@ impl Sim {
     ) -> Result<T, Stopped> {
         self.0.phase.set(phase);
         self.event(PHASE, Name::new("owner", "phase"), [phase as u64, 0]);
+        self.turn(self.current_task());
         self.measured(|stack| &mut stack[phase], || self.catch(body))
             .and_then(|result| result.unwrap_or(Err(Stopped)))
     }
@@ -308,12 +315,14 @@ impl Sim {
     /// [`Stopped`] after a panic, now or before; the action is run all the same.
     pub fn act<T>(&self, name: Name, action: impl FnOnce() -> T) -> Result<Option<T>, Stopped> {
         self.event(ACTION, name, [0, 0]);
+        self.turn(Some(name));
         let stopped = self.0.stopped.get();
         let result = if self.0.detailed && self.phase() == Phase::Teardown {
             self.measured(|stack| &mut stack.teardown_actions, || self.catch(action))
         } else {
             self.catch(action)
         };
+        self.turn(self.current_task());
         if stopped { Err(Stopped) } else { result }
     }
 
@@ -546,10 +555,15 @@ impl Sim {
     pub(crate) fn begin_step(&self, task: Name) -> u64 {
         let step = self.0.step.get() + 1;
         self.0.step.set(step);
-        if let Some(recorder) = &self.0.recorder {
-            recorder.step(step, task);
-        }
+        self.turn(Some(task));
         step
+    }
+
+    /// Whose turn it is, for whoever wants to know why a run never comes back.
+    pub(crate) fn turn(&self, who: Option<Name>) {
+        if let Some(recorder) = &self.0.recorder {
+            recorder.turn(self.0.step.get(), self.phase(), who);
+        }
     }
 
     /// Drops `value` as the destruction of `name`, without its creation having been recorded.
@@ -620,6 +634,7 @@ impl Sim {
         // Its locals are dropped on a return, or, if the body itself panics, by unwinding.
         drop(self.catch(|| body(self)));
         world.phase.set(Phase::Teardown);
+        self.turn(None);
         self.measured(
             |stack| &mut stack.teardown,
             || {

@@ -16,12 +16,15 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use corosensei::stack::{Stack, StackPointer};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+
+use crate::fault::{ALTERNATE_BYTES, Guarded};
 
 /// Sizes that are tried in turn: `ulimit -v` or strict overcommit may refuse the first.
 const SIZES: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
@@ -45,9 +48,16 @@ const MARGIN_BYTES: usize = 1 << 10;
 /// 1 MiB that leaves its pages untouched does not end it.
 const CHUNK_PAGES: usize = 256;
 
+/// Bytes below the stack that cannot be touched. Rust's frames touch each page that they take, so
+/// one page would do for them; other languages' may skip some.
+const GUARD_BYTES: usize = 64 << 10;
+
 /// A mapped stack of up to 1 GiB of address space; pages are committed only when touched.
+///
+/// From the bottom: the alternate stack of the fault handlers, the guard, the stack.
 pub struct Region {
     bottom: NonZeroUsize,
+    /// Of all of it.
     size: usize,
     page: usize,
     /// A run is on it: there is room for one.
@@ -61,7 +71,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Maps a region, with a guard page below; `None` where measuring is impossible.
+    /// Maps a region, with a guard below; `None` where measuring is impossible.
     pub fn new() -> Option<Self> {
         if cfg!(miri) || cfg!(not(target_os = "linux")) || under_memcheck() {
             return None;
@@ -88,8 +98,9 @@ impl Region {
             clean: AtomicBool::new(false),
             faults: AtomicU64::new(0),
         };
-        // SAFETY: the page was just mapped, nothing points into it.
-        unsafe { rustix::mm::mprotect(bottom, page, MprotectFlags::empty()) }.ok()?;
+        let guard = region.guard().start as *mut c_void;
+        // SAFETY: the pages were just mapped, nothing points into them.
+        unsafe { rustix::mm::mprotect(guard, GUARD_BYTES, MprotectFlags::empty()) }.ok()?;
         // With huge pages one touched word makes 512 pages resident. Kernels without them refuse.
         // SAFETY: advice on our own mapping; it changes no byte.
         let _refused = unsafe { rustix::mm::madvise(bottom, size, Advice::LinuxNoHugepage) };
@@ -106,7 +117,10 @@ impl Region {
             "a runner runs once at a time"
         );
         self.faults.store(page_faults(), Relaxed);
+        let alternate = self.bottom.get() as *mut c_void;
+        let guarded = Guarded::new(self.guard(), self.top(), alternate);
         let result = corosensei::on_stack(OnRegion(self), body);
+        drop(guarded);
         self.still_clean();
         self.busy.store(false, Release);
         result
@@ -121,9 +135,20 @@ impl Region {
         self.clean.load(Relaxed)
     }
 
+    /// The addresses that cannot be touched, below the stack.
+    fn guard(&self) -> Range<usize> {
+        let start = self.bottom.get() + ALTERNATE_BYTES;
+        start..start + GUARD_BYTES
+    }
+
+    /// The end of the stack, where it begins to grow.
+    fn top(&self) -> usize {
+        self.bottom.get() + self.size
+    }
+
     /// The lowest address of the pages that are kept for every phase.
     fn kept(&self) -> usize {
-        (self.bottom.get() + self.size - KEPT_BYTES) & !(self.page - 1)
+        (self.top() - KEPT_BYTES) & !(self.page - 1)
     }
 
     /// Starts to measure: makes everything below the caller zero.
@@ -147,14 +172,14 @@ impl Region {
     #[inline(never)]
     fn clear(&self) -> usize {
         let top = stack_pointer() - MARGIN_BYTES;
-        let floor = self.bottom.get() + self.page;
+        let floor = self.guard().end;
         let kept = if top >= self.kept() + KEPT_LEAST_BYTES {
             self.kept()
         } else {
             (top.saturating_sub(KEPT_BYTES) & !(self.page - 1)).max(floor)
         };
         if kept != self.kept() || !self.still_clean() {
-            // SAFETY: from the guard page up to `kept` is our mapping and lies below the stack
+            // SAFETY: from the guard up to `kept` is our mapping and lies below the stack
             // pointer by more than the red zone, so no live frame is in it.
             let advised = unsafe {
                 rustix::mm::madvise(floor as *mut c_void, kept - floor, Advice::LinuxDontNeed)
@@ -198,7 +223,7 @@ impl Region {
     fn lowest_resident(&self, kept: usize) -> usize {
         let mut start = kept;
         let mut below = kept;
-        let floor = self.bottom.get() + self.page;
+        let floor = self.guard().end;
         while below > floor {
             let pages = ((below - floor) / self.page).min(CHUNK_PAGES);
             let chunk = below - pages * self.page;
@@ -262,14 +287,14 @@ pub(crate) struct Mark {
 
 struct OnRegion<'a>(&'a Region);
 
-// SAFETY: base and limit are the ends of one mapping, page-aligned; the lowest page is a guard.
+// SAFETY: base and limit are the ends of one mapping, page-aligned; the guard is the lowest part.
 unsafe impl Stack for OnRegion<'_> {
     fn base(&self) -> StackPointer {
         self.0.bottom.saturating_add(self.0.size)
     }
 
     fn limit(&self) -> StackPointer {
-        self.0.bottom
+        self.0.bottom.saturating_add(ALTERNATE_BYTES)
     }
 }
 

@@ -220,8 +220,9 @@ fn the_recorder_is_told_of_a_panic_before_the_end() {
         fn panic(&self, panic: &Panic) {
             self.0.lock().unwrap().push(panic.message.clone());
         }
-        fn step(&self, step: u64, task: Name) {
-            self.0.lock().unwrap().push(format!("{step} {task}"));
+        fn turn(&self, step: u64, _: Phase, who: Option<Name>) {
+            let who = who.map_or("owner".to_owned(), |name| name.to_string());
+            self.0.lock().unwrap().push(format!("{step} {who}"));
         }
     }
     let told = Arc::new(Told::default());
@@ -237,7 +238,16 @@ fn the_recorder_is_told_of_a_panic_before_the_end() {
         result
     });
     let seen = told.0.lock().unwrap().clone();
-    assert_eq!(seen, ["1 task/ok", "2 task/panics", "told", "end"]);
+    let expected = [
+        "1 task/ok",
+        "1 owner",
+        "2 task/panics",
+        "told",
+        "2 owner",
+        "end",
+        "2 owner",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]
