@@ -1,8 +1,11 @@
 //! Campaigns: many seeds, on all cores, with every finding kept once.
 //!
 //! Findings are grouped by signature, never by seed. Each has one plan file, the smallest seen,
-//! written when the finding is and replaced atomically; further seeds are only counted. A plan
-//! is kept only after it was run again, alone, and gave the same signature and digest.
+//! written before the finding is announced and replaced atomically; further seeds are only counted.
+//! A plan is kept only after it was run again, alone and in another process, and gave the same
+//! signature and digest; of the seeds without a finding a sample is run again in this way.
+//!
+//! Workers may die, of a run or by somebody else's hand: a seed counts if it was run, once.
 
 #![expect(
     clippy::disallowed_types,
@@ -20,13 +23,17 @@ use std::time::{Duration, Instant};
 use dismantle_sim::{Plan, Seed};
 use serde::Serialize;
 
-use crate::check::{Class, Finding};
+use crate::check::{Class, Finding, nondeterministic};
 use crate::growth;
-use crate::harness::{Harness, Order, Ran, SeedReport};
+use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds};
 use crate::scenario::Scenario;
 
 /// Seeds of one job: few enough for an even end, many enough to cost nothing.
 const CHUNK_SEEDS: u64 = 64;
+
+/// Of every so many chunks of a scenario the first seed is run again in another process: one seed
+/// in 256, which costs half a percent.
+const SAMPLED_CHUNKS: u64 = 4;
 
 /// What a campaign runs.
 pub struct Campaign<'a> {
@@ -103,6 +110,10 @@ pub struct Summary {
     pub limited: BTreeMap<String, u64>,
     /// Runs that took their worker along.
     pub deaths: u64,
+    /// Workers that were killed from outside; what they were at was run again.
+    pub killed: u64,
+    /// Seeds without a finding that were run again in another process, with the same digest.
+    pub sampled: u64,
 }
 
 /// What a campaign found.
@@ -111,6 +122,8 @@ pub struct Outcome {
     pub groups: Vec<Group>,
     /// The rest.
     pub summary: Summary,
+    /// Why it ended early, if not because it was told to.
+    pub error: Option<io::Error>,
 }
 
 /// What is told while a campaign runs.
@@ -131,6 +144,8 @@ struct State {
     limited: BTreeMap<String, u64>,
     seeds: u64,
     deaths: u64,
+    killed: u64,
+    sampled: u64,
     error: Option<io::Error>,
     interrupted: bool,
 }
@@ -146,6 +161,22 @@ struct Next {
     offsets: Vec<u64>,
 }
 
+/// Where one thread's runs happen.
+struct Hands {
+    first: Box<dyn Harness>,
+    /// Another process, for what has to come out the same there.
+    second: Box<dyn Harness>,
+}
+
+/// A chunk of seeds.
+struct Chunk<'a> {
+    scenario: &'static dyn Scenario,
+    plan: &'a Plan,
+    from: u64,
+    to: u64,
+    sample: Option<u64>,
+}
+
 struct Shared<'a> {
     campaign: &'a Campaign<'a>,
     state: Mutex<State>,
@@ -158,7 +189,8 @@ impl Campaign<'_> {
     /// Runs the campaign. `told` hears of progress, from several threads.
     ///
     /// # Errors
-    /// A worker cannot be started or a plan not be written.
+    /// The folder for plans cannot be used. What goes wrong later is in the outcome, beside what
+    /// was found until then.
     pub fn run(&self, told: &(dyn Fn(Progress<'_>) + Sync)) -> io::Result<Outcome> {
         // Found out now, and not when there is something to write.
         let named = |error| at(&self.out, error);
@@ -188,9 +220,6 @@ impl Campaign<'_> {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = state.error {
-            return Err(error);
-        }
         let mut groups: Vec<Group> = state.groups.into_values().collect();
         for group in &mut groups {
             if let Some((count, smallest)) = state.counts.get(&group.finding.signature) {
@@ -212,12 +241,15 @@ impl Campaign<'_> {
                 known: groups.iter().filter(|group| group.known).count(),
                 seconds,
                 seeds_per_second: state.seeds as f64 / seconds.max(1e-9),
-                complete: !state.interrupted,
+                complete: !state.interrupted && state.error.is_none(),
                 from: self.from.to_string(),
                 limited: state.limited,
                 deaths: state.deaths,
+                killed: state.killed,
+                sampled: state.sampled,
             },
             groups,
+            error: state.error,
         })
     }
 }
@@ -239,13 +271,15 @@ impl Shared<'_> {
     /// Takes chunks of seeds, scenario by scenario, until there are none or time is up.
     fn work(&self) -> io::Result<()> {
         let campaign = self.campaign;
-        let mut harness = (campaign.harness)();
+        let mut hands = Hands {
+            first: (campaign.harness)(),
+            second: (campaign.harness)(),
+        };
         while !self.over() {
-            let Some((place, from, to)) = self.next_chunk() else {
+            let Some(chunk) = self.next_chunk() else {
                 break;
             };
-            let (scenario, plan) = &campaign.plans[place];
-            self.chunk(harness.as_mut(), *scenario, plan, from, to)?;
+            self.chunk(&mut hands, chunk)?;
         }
         let cut_short = campaign.interrupted.load(Ordering::Relaxed);
         self.lock().interrupted |= cut_short;
@@ -253,7 +287,7 @@ impl Shared<'_> {
     }
 
     /// The next scenario's place and seeds: round and round, each by its weight.
-    fn next_chunk(&self) -> Option<(usize, u64, u64)> {
+    fn next_chunk(&self) -> Option<Chunk<'_>> {
         let campaign = self.campaign;
         let end = campaign.to.unwrap_or(u64::MAX);
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,70 +302,101 @@ impl Shared<'_> {
             if let Some(from) = from {
                 let to = from.saturating_add(CHUNK_SEEDS).min(end);
                 next.offsets[place] = offset + CHUNK_SEEDS;
-                return Some((place, from, to));
+                let (scenario, plan) = &campaign.plans[place];
+                let is_sampled = (offset / CHUNK_SEEDS).is_multiple_of(SAMPLED_CHUNKS);
+                return Some(Chunk {
+                    scenario: *scenario,
+                    plan,
+                    from,
+                    to,
+                    sample: is_sampled.then_some(from),
+                });
             }
             (next.turn, next.place) = (0, (place + 1) % campaign.plans.len());
         }
         None
     }
 
-    fn chunk(
-        &self,
-        harness: &mut dyn Harness,
-        scenario: &'static dyn Scenario,
-        plan: &Plan,
-        mut from: u64,
-        to: u64,
-    ) -> io::Result<()> {
-        while from < to && !self.over() {
+    fn chunk(&self, hands: &mut Hands, mut chunk: Chunk<'_>) -> io::Result<()> {
+        while chunk.from < chunk.to && !self.over() {
+            let seeds = Seeds {
+                plan: chunk.plan,
+                from: chunk.from,
+                to: chunk.to,
+                sample: chunk.sample,
+            };
             let mut reports = Vec::new();
-            let end = harness.seeds(plan, from, to, &mut |report| reports.push(report))?;
-            from += end.run;
-            {
-                let mut state = self.lock();
-                state.seeds += end.run;
-                state.deaths += u64::from(end.fatal.is_some());
-                (self.told)(Progress::Seeds(state.seeds));
-            }
+            let end = hands
+                .first
+                .seeds(&seeds, &mut |report| reports.push(report))?;
+            chunk.from += end.run;
+            self.ran(end.run);
             for report in reports {
-                self.look(harness, scenario, plan, report)?;
+                self.look(hands, &chunk, report)?;
             }
             if end.interrupted {
                 return Ok(());
             }
-            if let Some(seed) = end.fatal {
-                self.autopsy(harness, plan, seed)?;
+            if let Some((seed, fatal)) = end.fatal {
+                let is_run = self.autopsy(hands, &chunk, seed, fatal)?;
+                if fatal == Fatal::Killed && is_run {
+                    chunk.from += 1;
+                    self.ran(1);
+                }
             }
         }
         Ok(())
     }
 
-    /// A seed that failed, was limited or went deep.
-    fn look(
-        &self,
-        harness: &mut dyn Harness,
-        scenario: &'static dyn Scenario,
-        plan: &Plan,
-        report: SeedReport,
-    ) -> io::Result<()> {
-        if let Some(limit) = report.limited.filter(|_| report.findings.is_empty()) {
-            *self.lock().limited.entry(limit).or_default() += 1;
-        }
-        if let Some(finding) = report.findings.first()
-            && self.count(&finding.signature, report.seed, report.steps)
-        {
-            let seed = report.seed;
-            let Some(ran) = self.rerun(harness, plan, seed)? else {
+    /// So many seeds more were run.
+    fn ran(&self, seeds: u64) {
+        let mut state = self.lock();
+        state.seeds += seeds;
+        (self.told)(Progress::Seeds(state.seeds));
+    }
+
+    /// A seed that failed, was limited or went deep, or is a sample.
+    fn look(&self, hands: &mut Hands, chunk: &Chunk<'_>, report: SeedReport) -> io::Result<()> {
+        let seed = report.seed;
+        let Some(finding) = report.findings.first() else {
+            if let Some(limit) = report.limited {
+                *self.lock().limited.entry(limit).or_default() += 1;
+            }
+            if let Some(digest) = &report.digest {
+                self.sample(hands, chunk.plan, seed, digest)?;
+            }
+            if let Some(phase) = report.deep {
+                self.examine(hands, chunk, seed, &phase)?;
+            }
+            return Ok(());
+        };
+        if self.count(&finding.signature, seed, report.steps) {
+            let Some(ran) = rerun(hands.first.as_mut(), chunk.plan, seed)? else {
                 return Ok(());
             };
-            self.keep(harness, finding.clone(), seed, report.steps, ran)?;
-        }
-        if let Some(phase) = report.deep
-            && report.findings.is_empty()
-        {
-            self.examine(harness, scenario, plan, report.seed, &phase)?;
+            self.keep(hands, finding.clone(), seed, report.steps, ran)?;
         }
         Ok(())
+    }
+
+    /// Runs a seed in another process, where it has to come to the same.
+    fn sample(&self, hands: &mut Hands, plan: &Plan, seed: u64, digest: &str) -> io::Result<()> {
+        let Some(ran) = rerun(hands.second.as_mut(), plan, seed)? else {
+            return Ok(());
+        };
+        let again = &ran.report.digest;
+        if digest == again {
+            self.lock().sampled += 1;
+            return Ok(());
+        }
+        let detail = format!("seed {seed} gave {digest} in one process and {again} in another");
+        self.differs(detail, seed, &ran)
+    }
+
+    fn differs(&self, detail: String, seed: u64, ran: &Ran) -> io::Result<()> {
+        let finding = nondeterministic(detail);
+        self.count(&finding.signature, seed, u64::MAX);
+        self.insert(finding, seed, ran.report.steps, ran)
     }
 
     /// Counts one more seed of a signature; whether its plan should be looked at.
@@ -350,49 +415,57 @@ impl Shared<'_> {
         }
     }
 
-    fn rerun(&self, harness: &mut dyn Harness, plan: &Plan, seed: u64) -> io::Result<Option<Ran>> {
-        let ran = harness.run(Order {
-            plan,
-            seed: Some(Seed(seed)),
-            trace: false,
-        });
-        match ran {
-            Ok(ran) => Ok(Some(ran)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-            Err(error) => Err(error),
+    /// A seed that took its worker along: runs it again, alone, to learn how. Returns whether it
+    /// was.
+    fn autopsy(
+        &self,
+        hands: &mut Hands,
+        chunk: &Chunk<'_>,
+        seed: u64,
+        fatal: Fatal,
+    ) -> io::Result<bool> {
+        {
+            let mut state = self.lock();
+            match fatal {
+                Fatal::Killed => state.killed += 1,
+                Fatal::Died | Fatal::Spun => state.deaths += 1,
+            }
         }
-    }
-
-    /// A seed that killed its worker: run it again, alone, to learn how.
-    fn autopsy(&self, harness: &mut dyn Harness, plan: &Plan, seed: u64) -> io::Result<()> {
-        let Some(ran) = self.rerun(harness, plan, seed)? else {
-            return Ok(());
+        let Some(ran) = rerun(hands.first.as_mut(), chunk.plan, seed)? else {
+            return Ok(false);
         };
-        let Some(finding) = ran.report.finding().cloned() else {
-            // It survived this time: killed from outside, or slow and not stuck.
-            return Ok(());
+        let died = ran.report.finding().filter(|_| ran.report.died());
+        let Some(finding) = died.cloned() else {
+            if fatal == Fatal::Died {
+                let detail = format!("seed {seed} ended its process, and then it did not");
+                self.differs(detail, seed, &ran)?;
+            } else {
+                // Killed from outside, or slow and not stuck: it has only now been run.
+                let report = SeedReport::of_run(seed, &ran.report);
+                self.look(hands, chunk, report)?;
+            }
+            return Ok(true);
         };
-        if !self.count(&finding.signature, seed, u64::MAX) {
-            return Ok(());
+        if self.count(&finding.signature, seed, u64::MAX) {
+            let steps = ran.report.steps;
+            match finding.class {
+                // Seen twice already, at seconds or gigabytes each.
+                Class::Spin | Class::Oom => self.insert(finding, seed, steps, &ran)?,
+                _ => self.keep(hands, finding, seed, steps, ran)?,
+            }
         }
-        let steps = ran.report.steps;
-        match finding.class {
-            // Seen twice already, at seconds each.
-            Class::Spin => self.insert(finding, seed, steps, &ran),
-            _ => self.keep(harness, finding, seed, steps, ran),
-        }
+        Ok(true)
     }
 
     /// Asks a deep run for its law of growth, once for each kind of program.
     fn examine(
         &self,
-        harness: &mut dyn Harness,
-        scenario: &'static dyn Scenario,
-        plan: &Plan,
+        hands: &mut Hands,
+        chunk: &Chunk<'_>,
         seed: u64,
         phase: &str,
     ) -> io::Result<()> {
-        let Some(ran) = self.rerun(harness, plan, seed)? else {
+        let Some(ran) = rerun(hands.first.as_mut(), chunk.plan, seed)? else {
             return Ok(());
         };
         let kinds: BTreeSet<String> = ran
@@ -402,11 +475,12 @@ impl Shared<'_> {
             .map(|(_, value)| value.to_string())
             .collect();
         let chained = kinds.contains("chained");
-        let kind = format!("{} {phase} {chained}", scenario.name());
+        let kind = format!("{} {phase} {chained}", chunk.scenario.name());
         if !self.lock().examined.insert(kind) {
             return Ok(());
         }
-        let found = match growth::findings(harness, scenario, &ran.plan, phase) {
+        let harness = hands.first.as_mut();
+        let found = match growth::findings(harness, chunk.scenario, &ran.plan, phase) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
@@ -420,38 +494,28 @@ impl Shared<'_> {
         Ok(())
     }
 
-    /// Keeps a finding if its plan, run alone, gives it again.
+    /// Keeps a finding if its plan, run alone in another process, gives it again.
     fn keep(
         &self,
-        harness: &mut dyn Harness,
+        hands: &mut Hands,
         finding: Finding,
         seed: u64,
         steps: u64,
         ran: Ran,
     ) -> io::Result<()> {
-        let differs = |what: &str| Finding {
-            class: Class::Nondeterminism,
-            signature: format!("nondeterminism {what}"),
-            kin: format!("nondeterminism {what}"),
-            site: None,
-            detail: format!(
-                "seed {seed} gave `{}`, and then something else",
-                finding.signature
-            ),
-        };
-        let again = match harness.run(Order::of(&ran.plan)) {
-            Ok(again) => again,
+        let first = &finding.signature;
+        if ran.report.signature.as_ref() != Some(first) {
+            let detail = format!("seed {seed} gave `{first}`, and then something else");
+            return self.differs(detail, seed, &ran);
+        }
+        let again = match hands.second.run(Order::of(&ran.plan)) {
+            Ok(again) => again.report,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         };
-        let first = ran.report.signature.as_deref();
-        if first != Some(finding.signature.as_str()) {
-            return self.insert(differs("of a seed"), seed, steps, &ran);
-        }
-        if again.report.signature != ran.report.signature
-            || again.report.digest != ran.report.digest
-        {
-            return self.insert(differs("of a plan"), seed, steps, &ran);
+        if (&again.signature, &again.digest) != (&ran.report.signature, &ran.report.digest) {
+            let detail = format!("seed {seed} gave `{first}`, and its plan something else");
+            return self.differs(detail, seed, &ran);
         }
         self.insert(finding, seed, steps, &ran)
     }
@@ -492,6 +556,20 @@ impl Shared<'_> {
         }
         state.groups.insert(signature, group);
         Ok(())
+    }
+}
+
+/// Runs a seed by itself; `None` if that was interrupted.
+fn rerun(harness: &mut dyn Harness, plan: &Plan, seed: u64) -> io::Result<Option<Ran>> {
+    let ran = harness.run(Order {
+        plan,
+        seed: Some(Seed(seed)),
+        trace: false,
+    });
+    match ran {
+        Ok(ran) => Ok(Some(ran)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

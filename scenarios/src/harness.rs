@@ -56,6 +56,22 @@ pub struct SeedReport {
     pub limited: Option<String>,
     /// The deepest phase, if it was deep enough to ask for its law of growth.
     pub deep: Option<String>,
+    /// The digest, if the seed is the sample of its series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// A series of seeds to run on top of a plan.
+#[derive(Clone, Copy)]
+pub struct Seeds<'a> {
+    /// The answers that are given.
+    pub plan: &'a Plan,
+    /// The first seed.
+    pub from: u64,
+    /// The seed to stop before.
+    pub to: u64,
+    /// The seed that is reported whatever it comes to, with its digest.
+    pub sample: Option<u64>,
 }
 
 /// How a series of seeds ended.
@@ -63,10 +79,21 @@ pub struct SeedReport {
 pub struct SeedsEnd {
     /// Seeds that were run, from the first.
     pub run: u64,
-    /// The seed that killed its process, or never came back; it counts as run.
-    pub fatal: Option<u64>,
+    /// The seed that took its process along.
+    pub fatal: Option<(u64, Fatal)>,
     /// The campaign was interrupted.
     pub interrupted: bool,
+}
+
+/// How a seed took its process along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fatal {
+    /// The process died of it. The seed counts as run.
+    Died,
+    /// It did not come back within its time. The seed counts as run.
+    Spun,
+    /// Somebody killed the process: the seed was not run to its end and does not count.
+    Killed,
 }
 
 /// Where runs happen: in this process, or in one that may die of them.
@@ -77,15 +104,13 @@ pub trait Harness {
     /// The run could not be started or its result not be had; never what the run came to.
     fn run(&mut self, order: Order<'_>) -> io::Result<Ran>;
 
-    /// Runs the seeds `from..to` on top of `plan`; `seen` gets those worth a look.
+    /// Runs a series of seeds; `seen` gets those worth a look.
     ///
     /// # Errors
     /// As for [`Harness::run`].
     fn seeds(
         &mut self,
-        plan: &Plan,
-        from: u64,
-        to: u64,
+        seeds: &Seeds<'_>,
         seen: &mut dyn FnMut(SeedReport),
     ) -> io::Result<SeedsEnd>;
 }
@@ -110,19 +135,32 @@ pub fn deep_phase(stack: Stack) -> Option<&'static str> {
 impl SeedReport {
     /// What a campaign has to know of a run; `None` if it was clean and shallow.
     pub fn of(seed: u64, report: &Report) -> Option<Self> {
-        let findings = check(report);
-        let deep = deep_phase(Stack::of(&report.stack_bytes));
         let held = report.held.first();
         let limit = report.limit.map(Limit::word).map(str::to_owned);
-        let limited = limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by)));
-        let dull = findings.is_empty() && limited.is_none() && deep.is_none();
-        (!dull).then_some(Self {
+        let report = Self {
             seed,
+            findings: check(report),
             steps: report.steps,
-            findings,
-            limited,
-            deep: deep.map(str::to_owned),
-        })
+            limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
+            deep: deep_phase(Stack::of(&report.stack_bytes)).map(str::to_owned),
+            digest: None,
+        };
+        let dull = report.findings.is_empty() && report.limited.is_none() && report.deep.is_none();
+        (!dull).then_some(report)
+    }
+
+    /// The same of a run that was reported in full.
+    pub fn of_run(seed: u64, report: &RunReport) -> Self {
+        let held = report.held.first();
+        let limit = report.limit.clone();
+        Self {
+            seed,
+            findings: report.findings.clone(),
+            steps: report.steps,
+            limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
+            deep: deep_phase(report.stack_bytes).map(str::to_owned),
+            digest: None,
+        }
     }
 }
 
@@ -174,6 +212,30 @@ impl<'a> InProcess<'a> {
         Ok(self.runner.run(plan, &options, |sim| scenario.run(sim)))
     }
 
+    /// Runs a seed of a series; `None` if there is nothing to say of it.
+    ///
+    /// # Errors
+    /// As for [`InProcess::glance`].
+    pub fn look(&self, seeds: &Seeds<'_>, seed: u64) -> io::Result<Option<SeedReport>> {
+        let report = self.glance(seeds.plan, Seed(seed))?;
+        let seen = SeedReport::of(seed, &report);
+        if seeds.sample != Some(seed) {
+            return Ok(seen);
+        }
+        let seen = seen.unwrap_or_else(|| SeedReport {
+            seed,
+            findings: Vec::new(),
+            steps: report.steps,
+            limited: None,
+            deep: None,
+            digest: None,
+        });
+        Ok(Some(SeedReport {
+            digest: Some(report.digest.to_string()),
+            ..seen
+        }))
+    }
+
     fn scenario(&self, plan: &Plan) -> io::Result<&'a dyn Scenario> {
         find(self.scenarios, plan.scenario())
             .ok_or_else(|| io::Error::other(format!("no scenario `{}`", plan.scenario())))
@@ -211,18 +273,16 @@ impl Harness for InProcess<'_> {
 
     fn seeds(
         &mut self,
-        plan: &Plan,
-        from: u64,
-        to: u64,
+        seeds: &Seeds<'_>,
         seen: &mut dyn FnMut(SeedReport),
     ) -> io::Result<SeedsEnd> {
-        for seed in from..to {
-            if let Some(report) = SeedReport::of(seed, &self.glance(plan, Seed(seed))?) {
+        for seed in seeds.from..seeds.to {
+            if let Some(report) = self.look(seeds, seed)? {
                 seen(report);
             }
         }
         Ok(SeedsEnd {
-            run: to - from,
+            run: seeds.to - seeds.from,
             ..SeedsEnd::default()
         })
     }

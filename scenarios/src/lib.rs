@@ -22,16 +22,17 @@ mod report;
 
 pub mod campaign;
 pub mod growth;
-pub mod worker;
 
 mod testing;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod worker;
 
 pub use catalogue::BUILT_IN;
 pub use check::{Class, Finding, check as findings};
-pub use harness::{Harness, InProcess, Order, Ran, SeedReport, SeedsEnd};
+pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Planted, Scenario, find, vocabulary};
 pub use testing::{Check, Setting, check};

@@ -152,12 +152,12 @@ impl RunReport {
             held: capped(&report.held, Hold::of),
             own_cycle: report.own_cycle,
             never_asked: capped(&report.never_asked, String::clone),
-            ..Self::died(plan, seed, findings)
+            ..Self::of_dead(plan, seed, findings)
         }
     }
 
     /// The report of a run that took its process with it.
-    pub fn died(plan: &Plan, seed: Option<Seed>, findings: Vec<Finding>) -> Self {
+    pub fn of_dead(plan: &Plan, seed: Option<Seed>, findings: Vec<Finding>) -> Self {
         Self {
             kind: "report".to_owned(),
             scenario: plan.scenario().to_owned(),
@@ -182,6 +182,11 @@ impl RunReport {
             never_asked: Vec::new(),
             upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
         }
+    }
+
+    /// Whether the run took its process with it.
+    pub fn died(&self) -> bool {
+        self.digest.is_empty()
     }
 
     /// Adds what further runs have shown.
@@ -244,7 +249,7 @@ impl RunReport {
                 "  {by}: injected {fault} keeps back {backlog_bytes} bytes"
             )?;
         }
-        if self.digest.is_empty() {
+        if self.died() {
             return writeln!(text, "  the process died: nothing else was measured");
         }
         let bytes = |bytes: Option<u64>| {

@@ -29,4 +29,8 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedHang,
     &planted::PlantedLeak,
     &planted::PlantedQueue,
+    &planted::PlantedOverflow,
+    &planted::PlantedSpin,
+    &planted::PlantedOom,
+    &planted::PlantedNondeterminism,
 ];

@@ -1,21 +1,11 @@
-//! Panics, and the ends of runs that took their process with them.
+//! The ends of runs that took their process with them.
+
+use std::time::Duration;
 
 use dismantle_sim::Panic;
 
-use super::words::{kind_of, normal_message, without_version};
+use super::words::without_version;
 use super::{Class, Finding};
-
-/// The finding of a panic.
-pub fn panicked(panic: &Panic) -> Finding {
-    let message = normal_message(&panic.message);
-    Finding {
-        class: Class::Panic,
-        signature: format!("panic {} {message}", panic.site),
-        kin: format!("panic {} {message}", without_version(&panic.site)),
-        site: Some(panic.site.clone()),
-        detail: panic.message.clone(),
-    }
-}
 
 /// The finding of a process that aborted after these panics (std's own last one left out).
 pub fn aborted(panics: &[Panic]) -> Finding {
@@ -35,56 +25,119 @@ pub fn aborted(panics: &[Panic]) -> Finding {
     }
 }
 
-/// The finding of a process that a signal killed, without a panic before it.
-pub fn killed(signal: &str, task: Option<&str>) -> Finding {
-    let kind = task.map_or_else(|| "the owner".to_owned(), kind_of);
+/// Whose turn it was when a process ended, or was ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The phase: `teardown`.
+    pub phase: String,
+    /// The task that was polled, or the owner's action; else it was the owner's own code.
+    pub who: Option<String>,
+}
+
+impl Turn {
+    fn kind(&self) -> String {
+        let who = self.who.as_deref();
+        who.map_or_else(|| "the owner".to_owned(), kind_of)
+    }
+
+    fn who(&self) -> &str {
+        self.who.as_deref().unwrap_or("the owner")
+    }
+}
+
+/// Where a run was that never came back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The source file: `capnp-rpc-0.27.3/src/rpc.rs`.
+    pub path: String,
+    /// A line of the function that it was at.
+    pub line: u32,
+    /// The function: `ConnectionState::handle_message`.
+    pub function: String,
+}
+
+/// The finding of a process that something killed, without a panic before it; `evidence` is what
+/// is known beside.
+pub fn killed(how: &str, turn: &Turn, evidence: &str) -> Finding {
+    let signature = format!("abort {how} in {}", turn.kind());
+    let detail = format!("the process died of {how} while {} ran", turn.who());
     Finding {
         class: Class::Abort,
-        signature: format!("abort {signal} in {kind}"),
-        kin: format!("abort {signal} in {kind}"),
+        kin: signature.clone(),
+        signature,
         site: None,
+        detail: match evidence {
+            "" => detail,
+            evidence => format!("{detail}: {evidence}"),
+        },
+    }
+}
+
+/// The finding of a stack that no size would have held.
+///
+/// The frames are evidence only: the same overflow folds to other frames in another build.
+pub fn overflowed(turn: &Turn, frames: &str) -> Finding {
+    let signature = format!("overflow in {} of {}", turn.phase, turn.kind());
+    Finding {
+        class: Class::Overflow,
+        kin: signature.clone(),
+        signature,
+        site: None,
+        detail: format!("{} overflowed {frames}", turn.who()),
+    }
+}
+
+/// The finding of a run that takes more memory than a worker may have.
+pub fn out_of_memory(turn: &Turn, why: &str) -> Finding {
+    let signature = format!("oom in {}", turn.kind());
+    Finding {
+        class: Class::Oom,
+        kin: signature.clone(),
+        signature,
+        site: None,
+        detail: format!("while {} ran: {why}", turn.who()),
+    }
+}
+
+/// The finding of one poll or action that never returned: where, if its samples share a place in
+/// upstream, else in which kind of task. `frames` is what they share at all.
+pub fn spun(turn: &Turn, allowed: Duration, place: Option<&Place>, frames: &str) -> Finding {
+    let (signature, kin) = match place {
+        Some(Place { path, function, .. }) => (
+            format!("spin {path} {function}"),
+            format!("spin {} {function}", without_version(path)),
+        ),
+        None => {
+            let signature = format!("spin in {}", turn.kind());
+            (signature.clone(), signature)
+        }
+    };
+    Finding {
+        class: Class::Spin,
+        signature,
+        kin,
+        site: place.map(|place| format!("{}:{}", place.path, place.line)),
         detail: format!(
-            "the process died of {signal} while {} ran",
-            task.unwrap_or("the owner")
+            "a step of {} did not return within {} s of processor time{}{frames}",
+            turn.who(),
+            allowed.as_secs_f64(),
+            if frames.is_empty() {
+                ""
+            } else {
+                "; it stays in "
+            },
         ),
     }
 }
 
-/// The finding of one poll that never returned.
-pub fn spun(task: Option<&str>, seconds: u64) -> Finding {
-    let kind = task.map_or_else(|| "the owner".to_owned(), kind_of);
-    Finding {
-        class: Class::Spin,
-        signature: format!("spin in {kind}"),
-        kin: format!("spin in {kind}"),
-        site: None,
-        detail: format!(
-            "one step of {} did not return within {seconds} s of processor time",
-            task.unwrap_or("the owner")
-        ),
-    }
+/// The kind in a printed name: `call` of `client/call/3`.
+fn kind_of(name: &str) -> String {
+    name.split('/').nth(1).unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kin_has_no_version_no_line_and_no_number() {
-        let finding = panicked(&Panic {
-            site: "capnp-rpc-0.27.3/src/rpc.rs:2811".to_owned(),
-            message: "index 17 of 4\nis out".to_owned(),
-        });
-        assert_eq!(
-            finding.kin,
-            "panic capnp-rpc/src/rpc.rs index # of # is out"
-        );
-        assert!(
-            finding
-                .signature
-                .starts_with("panic capnp-rpc-0.27.3/src/rpc.rs:2811 index #")
-        );
-    }
 
     #[test]
     fn an_abort_is_the_first_two_places() {

@@ -3,9 +3,12 @@
 //! A signature says what is wrong in words that no seed, schedule or count changes, so that a
 //! campaign can group by it; `kin` is the part of it that other versions of upstream share.
 
+#[cfg(feature = "cli")]
 mod death;
 mod hang;
 mod leak;
+mod nondeterminism;
+mod panicked;
 mod words;
 
 use std::collections::BTreeSet;
@@ -14,7 +17,10 @@ use std::fmt;
 use dismantle_sim::{Breach, Report};
 use serde::{Deserialize, Serialize};
 
-pub use death::{aborted, killed, panicked, spun};
+#[cfg(feature = "cli")]
+pub use death::{Place, Turn, aborted, killed, out_of_memory, overflowed, spun};
+pub use nondeterminism::nondeterministic;
+pub use panicked::panicked;
 
 /// What is wrong, in the order in which one run's findings are ranked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -17,11 +17,6 @@ pub(super) fn joined(kinds: &BTreeSet<&str>) -> String {
     kinds.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
-/// The kind in a printed name: `call` of `client/call/3`.
-pub(super) fn kind_of(name: &str) -> String {
-    name.split('/').nth(1).unwrap_or(name).to_owned()
-}
-
 /// A message with every number as `#`, on one line.
 pub(super) fn normal_message(message: &str) -> String {
     let mut normal = String::new();

@@ -95,12 +95,21 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     let bar = progress_bar(total);
     let told = |progress: Progress<'_>| match progress {
         Progress::Seeds(count) => bar.set_position(count),
-        Progress::New(group) => bar.suspend(|| eprintln!("found: {}", group.finding.signature)),
+        Progress::New(group) => bar.suspend(|| {
+            eprintln!(
+                "found: {} ({})",
+                group.finding.signature,
+                group.plan.display()
+            );
+        }),
     };
     let outcome = campaign.run(&told);
     bar.finish_and_clear();
     let outcome = outcome?;
     print(console, &outcome)?;
+    if let Some(error) = outcome.error {
+        return Err(error.into());
+    }
     let found = |class| {
         outcome
             .groups
@@ -184,6 +193,12 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
     );
     if summary.deaths > 0 {
         text += &format!("{} runs took their worker process along\n", summary.deaths);
+    }
+    if summary.killed > 0 {
+        text += &format!(
+            "{} workers were killed from outside; what they were at was run again\n",
+            summary.killed
+        );
     }
     for (what, count) in &summary.limited {
         text += &format!("{count} runs were ended by {what}\n");

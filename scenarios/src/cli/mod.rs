@@ -24,7 +24,7 @@ use crate::check::Class;
 use crate::growth::Law;
 use crate::harness::{Harness, InProcess};
 use crate::scenario::{Scenario, find, vocabulary};
-use crate::worker::{self, Isolated, WORKER_ARGUMENT};
+use crate::worker::{self, Allowance, Isolated, WORKER_ARGUMENT};
 
 /// Deterministic simulation testing of the end of life of Cap'n Proto RPC systems.
 #[derive(Parser)]
@@ -47,6 +47,12 @@ struct Cli {
     /// Run in this process, for debuggers: a run that aborts takes it along
     #[arg(long, global = true)]
     in_process: bool,
+    /// The memory that a worker's runs may use, beside their stack
+    #[arg(long, global = true, value_name = "SIZE", value_parser = bytes, default_value = "4GiB")]
+    memory: u64,
+    /// Processor time without a step, after which a run is said to spin
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "3s")]
+    spin: Duration,
 }
 
 #[derive(Subcommand)]
@@ -176,6 +182,7 @@ struct Console {
     out: File,
     json: bool,
     in_process: bool,
+    allowance: Allowance,
     interrupted: Arc<AtomicBool>,
     /// How this program was called, for lines to paste.
     program: String,
@@ -206,6 +213,7 @@ impl Console {
             false => Box::new(Isolated::new(
                 self.scenarios.to_vec(),
                 self.interrupted.clone(),
+                self.allowance,
             )),
         }
     }
@@ -263,7 +271,7 @@ pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_else(|| "dismantle".to_owned());
     if arguments.next().as_deref() == Some(WORKER_ARGUMENT) {
-        return serve_as_worker(scenarios, arguments.next());
+        return serve_as_worker(scenarios, arguments);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -287,9 +295,14 @@ pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
     }
 }
 
-fn serve_as_worker(scenarios: &[&dyn Scenario], progress: Option<String>) -> ExitCode {
-    let progress = progress.unwrap_or_default();
-    match worker::serve(scenarios, &progress) {
+fn serve_as_worker(
+    scenarios: &[&dyn Scenario],
+    mut arguments: impl Iterator<Item = String>,
+) -> ExitCode {
+    let folder = arguments.next().unwrap_or_default();
+    let memory_bytes = arguments.next().and_then(|bytes| bytes.parse().ok());
+    let memory_bytes = memory_bytes.unwrap_or(Allowance::default().memory_bytes);
+    match worker::serve(scenarios, Path::new(&folder), memory_bytes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("worker: {error}");
@@ -304,6 +317,10 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         out: own_stdout()?,
         json: cli.json,
         in_process: cli.in_process,
+        allowance: Allowance {
+            memory_bytes: cli.memory,
+            spin: cli.spin,
+        },
         interrupted: on_interrupt()?,
         program,
     };
@@ -458,6 +475,22 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => Ok(Duration::from_secs(number * 3600)),
         _ => Err("expected a time such as 500ms, 60s, 10m or 1h".to_owned()),
     }
+}
+
+/// Reads `4GiB`, `512MiB` or plain bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("expected a size such as 512MiB or 4GiB".to_owned()),
+    };
+    let number: Option<u64> = number.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(factor));
+    bytes.ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
 }
 
 /// Reads `A..B`, half open, decimal or `0x…`.

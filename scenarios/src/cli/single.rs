@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Console, Ended, Exit};
 use crate::campaign;
-use crate::check::{Class, Finding};
+use crate::check::{Class, nondeterministic};
 use crate::growth;
 use crate::harness::{Order, Ran, deep_phase};
 use crate::report::Outcome;
@@ -30,7 +30,8 @@ pub fn run(
 ) -> Ended {
     let mut harness = console.harness();
     let mut ran = harness.run(Order { plan, seed, trace })?;
-    let again = harness.run(Order { plan, seed, trace })?;
+    // In another process: what a run takes from its process is not its plan's.
+    let again = console.harness().run(Order { plan, seed, trace })?;
     if (&ran.report.signature, &ran.report.digest)
         != (&again.report.signature, &again.report.digest)
     {
@@ -109,14 +110,8 @@ fn diverged(ran: &mut Ran, again: &Ran) {
         || "`--trace` shows where they part".to_owned(),
         |(one, other)| format!("they part at `{}` against `{}`", one.trim(), other.trim()),
     );
-    ran.report.add(vec![Finding {
-        class: Class::Nondeterminism,
-        signature: "nondeterminism of a run".to_owned(),
-        kin: "nondeterminism of a run".to_owned(),
-        site: None,
-        detail: format!(
-            "two runs of one plan gave the digests {} and {}: {parts}",
-            ran.report.digest, again.report.digest
-        ),
-    }]);
+    ran.report.add(vec![nondeterministic(format!(
+        "two runs of one plan gave the digests {} and {}: {parts}",
+        ran.report.digest, again.report.digest
+    ))]);
 }

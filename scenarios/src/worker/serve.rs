@@ -1,99 +1,101 @@
 //! The worker's side: takes jobs, runs them, says what came of them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a thread waits for the end of standard input, whatever a run does"
+)]
+
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
-use dismantle_sim::{Name, Panic, Plan, Recorder, Seed, Value};
+use dismantle_sim::{Name, Panic, Phase, Plan, Recorder, Seed, Value, report_faults};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
-use super::{Job, LogLine, Reply};
-use crate::harness::{Harness, InProcess, Order, SeedReport};
+use super::{Job, LogLine, Papers, Reply};
+use crate::harness::{Harness, InProcess, Order, Seeds};
+use crate::report::phase_word;
 use crate::scenario::{Scenario, find, vocabulary};
 
-/// Serves jobs until standard input ends. `progress` is the path of the progress file.
+/// Serves jobs until standard input ends, and the process with it. `folder` is that of its papers;
+/// runs may use `memory_bytes` beside what an idle worker has mapped.
 ///
 /// # Errors
-/// The streams or the progress file cannot be used.
-pub fn serve(scenarios: &[&dyn Scenario], progress: &str) -> io::Result<()> {
-    let signal = rustix::process::Signal::KILL;
-    rustix::process::set_parent_process_death_signal(Some(signal))?;
+/// The streams or the papers cannot be used.
+pub fn serve(scenarios: &[&dyn Scenario], folder: &Path, memory_bytes: u64) -> io::Result<()> {
+    let papers = Papers::open(folder)?;
+    std::fs::remove_dir_all(folder)?;
+    report_faults(papers.faults)?;
     let mut replies = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     let null = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
-    let progress = Arc::new(Progress(File::options().write(true).open(progress)?));
-    let mut harness = InProcess::new(scenarios);
-    let mut first_bytes = None;
-    for line in io::stdin().lock().lines() {
+    let mut worker = Worker {
+        harness: InProcess::new(scenarios),
+        scenarios,
+        progress: Arc::new(Progress(papers.progress)),
+        log: Arc::new(papers.log),
+        first_bytes: None,
+    };
+    let jobs = jobs();
+    limit_memory(memory_bytes)?;
+    // A worker may die with a gibibyte of stack: that is no file that anybody wants.
+    let none = Rlimit {
+        current: Some(0),
+        ..getrlimit(Resource::Core)
+    };
+    setrlimit(Resource::Core, none)?;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    say(&mut replies, &Reply::Ready { maps })?;
+    for line in jobs {
         let job: Job = serde_json::from_str(&line?)?;
-        let result = work(&mut harness, scenarios, &progress, job, &mut replies);
-        let reply = match result {
-            Ok(Some(reply)) => reply,
-            Ok(None) => {
-                let bytes = resident_bytes();
-                Reply::Done {
-                    grown_bytes: bytes.saturating_sub(*first_bytes.get_or_insert(bytes)),
-                }
-            }
-            Err(error) => Reply::Refused {
-                why: error.to_string(),
-            },
-        };
+        let reply = worker.work(job, &mut replies);
+        let reply = reply.unwrap_or_else(|error| Reply::Refused {
+            why: error.to_string(),
+        });
         say(&mut replies, &reply)?;
     }
     Ok(())
 }
 
-fn work(
-    harness: &mut InProcess<'_>,
-    scenarios: &[&dyn Scenario],
-    progress: &Arc<Progress>,
-    job: Job,
-    replies: &mut File,
-) -> io::Result<Option<Reply>> {
-    let read = |text: &str| {
-        Plan::read(text, |name| find(scenarios, name).map(vocabulary)).map_err(io::Error::other)
-    };
-    match job {
-        Job::Seeds { plan, from, to } => {
-            let plan = read(&plan)?;
-            for seed in from..to {
-                progress.note(seed, 0, "");
-                let report = harness.glance(&plan, Seed(seed))?;
-                if let Some(report) = SeedReport::of(seed, &report) {
-                    say(replies, &Reply::Seed(Box::new(report)))?;
-                }
+/// The lines of standard input. At its end the process dies, in the middle of a run or not: the
+/// supervisor is gone. (A parent-death signal would come when the thread that started the worker
+/// ends, and not its process.)
+fn jobs() -> Receiver<io::Result<String>> {
+    let (sender, jobs) = channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            if sender.send(line).is_err() {
+                return;
             }
-            progress.note(to, 0, "");
-            Ok(None)
         }
-        Job::Run {
-            plan,
-            seed,
-            trace,
-            log,
-        } => {
-            let plan = read(&plan)?;
-            progress.note(seed.unwrap_or(0), 0, "");
-            harness.record(Some(Arc::new(Log {
-                file: File::options().append(true).open(log)?,
-                progress: progress.clone(),
-                seed: seed.unwrap_or(0),
-            })));
-            let ran = harness.run(Order {
-                plan: &plan,
-                seed: seed.map(Seed),
-                trace,
-            });
-            harness.record(None);
-            let ran = ran?;
-            Ok(Some(Reply::Ran {
-                report: Box::new(ran.report),
-                plan: ran.plan.to_string(),
-                trace: ran.trace,
-            }))
-        }
-    }
+        kill_process(getpid(), Signal::KILL).expect("a process may end itself");
+    });
+    jobs
+}
+
+/// From here on an allocation fails, and with it the process, when so many bytes of address space
+/// are used beside what is mapped now.
+fn limit_memory(bytes: u64) -> io::Result<()> {
+    let mapped = memory_bytes(0);
+    let Rlimit { current, maximum } = getrlimit(Resource::As);
+    let wanted = mapped.saturating_add(bytes);
+    let limit = current.map_or(wanted, |current| current.min(wanted));
+    let limit = Rlimit {
+        current: Some(limit),
+        maximum,
+    };
+    Ok(setrlimit(Resource::As, limit)?)
+}
+
+/// A number of pages in `/proc/self/statm`, as bytes: 0 is what is mapped, 1 what is resident. 0
+/// where there is none.
+fn memory_bytes(field: usize) -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(field).and_then(|n| n.parse().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 fn say(replies: &mut File, reply: &Reply) -> io::Result<()> {
@@ -102,25 +104,90 @@ fn say(replies: &mut File, reply: &Reply) -> io::Result<()> {
     replies.write_all(&line)
 }
 
-/// Memory of this process, in bytes, from `/proc/self/statm`; 0 where there is none.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+struct Worker<'a> {
+    harness: InProcess<'a>,
+    scenarios: &'a [&'a dyn Scenario],
+    progress: Arc<Progress>,
+    log: Arc<File>,
+    /// What was resident after the first job.
+    first_bytes: Option<u64>,
 }
 
-/// What the worker is doing: `seed step task`, always of one length.
+impl Worker<'_> {
+    fn work(&mut self, job: Job, replies: &mut File) -> io::Result<Reply> {
+        match job {
+            Job::Seeds {
+                plan,
+                from,
+                to,
+                sample,
+            } => {
+                let seeds = Seeds {
+                    plan: &self.read(&plan)?,
+                    from,
+                    to,
+                    sample,
+                };
+                for seed in from..to {
+                    self.progress.note(seed, 0, Phase::Build, None);
+                    if let Some(report) = self.harness.look(&seeds, seed)? {
+                        say(replies, &Reply::Seed(Box::new(report)))?;
+                    }
+                }
+                self.progress.note(to, 0, Phase::Build, None);
+                Ok(Reply::Done {
+                    grown_bytes: self.grown_bytes(),
+                })
+            }
+            Job::Run { plan, seed, trace } => {
+                let plan = self.read(&plan)?;
+                let log = Log {
+                    file: self.log.clone(),
+                    progress: self.progress.clone(),
+                    seed: seed.unwrap_or(0),
+                };
+                log.progress.note(log.seed, 0, Phase::Build, None);
+                self.harness.record(Some(Arc::new(log)));
+                let ran = self.harness.run(Order {
+                    plan: &plan,
+                    seed: seed.map(Seed),
+                    trace,
+                });
+                self.harness.record(None);
+                let ran = ran?;
+                Ok(Reply::Ran {
+                    report: Box::new(ran.report),
+                    plan: ran.plan.to_string(),
+                    trace: ran.trace,
+                    grown_bytes: self.grown_bytes(),
+                })
+            }
+        }
+    }
+
+    fn read(&self, plan: &str) -> io::Result<Plan> {
+        let known = |name: &str| find(self.scenarios, name).map(vocabulary);
+        Plan::read(plan, known).map_err(io::Error::other)
+    }
+
+    fn grown_bytes(&mut self) -> u64 {
+        let bytes = memory_bytes(1);
+        bytes.saturating_sub(*self.first_bytes.get_or_insert(bytes))
+    }
+}
+
+/// What the worker is doing: `seed step phase who`, always of one length.
 struct Progress(File);
 
 const PROGRESS_BYTES: usize = 96;
 
 impl Progress {
-    fn note(&self, seed: u64, step: u64, task: &str) {
-        let mut line = format!("{seed} {step} {task}");
+    fn note(&self, seed: u64, step: u64, phase: Phase, who: Option<Name>) {
+        let phase = phase_word(phase);
+        let mut line = match who {
+            Some(who) => format!("{seed} {step} {phase} {who}"),
+            None => format!("{seed} {step} {phase}"),
+        };
         line.truncate(PROGRESS_BYTES);
         let line = format!("{line:<PROGRESS_BYTES$}");
         // Nothing depends on it but how the end of this process is explained.
@@ -130,7 +197,7 @@ impl Progress {
 
 /// Writes what a run gives away to a file, so that it outlives the process.
 struct Log {
-    file: File,
+    file: Arc<File>,
     progress: Arc<Progress>,
     seed: u64,
 }
@@ -140,7 +207,7 @@ impl Log {
         if let Ok(mut line) = serde_json::to_vec(line) {
             line.push(b'\n');
             // A full disk costs the record, not the run.
-            drop((&self.file).write_all(&line));
+            drop((&*self.file).write_all(&line));
         }
     }
 }
@@ -157,7 +224,7 @@ impl Recorder for Log {
         self.write(&LogLine::Panic(panic.site.clone(), panic.message.clone()));
     }
 
-    fn step(&self, step: u64, task: Name) {
-        self.progress.note(self.seed, step, &task.to_string());
+    fn turn(&self, step: u64, phase: Phase, who: Option<Name>) {
+        self.progress.note(self.seed, step, phase, who);
     }
 }

@@ -1,303 +1,225 @@
 //! The supervisor's side: a harness whose runs happen in a worker that may die of them.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "a supervisor watches the clock for polls that never return, and reads on a thread"
-)]
-
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
-use dismantle_sim::{Panic, Plan, Value};
+use dismantle_sim::Plan;
+use rustix::process::Signal;
 
-use super::{Job, LogLine, Reply, WORKER_ARGUMENT};
-use crate::check::{aborted, killed, spun};
-use crate::harness::{Harness, Order, Ran, SeedReport, SeedsEnd, recorded};
-use crate::report::RunReport;
+use super::process::{Heard, Process};
+use super::{Allowance, Job, Reply};
+use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
 use crate::scenario::{Scenario, find, vocabulary};
-
-/// A worker that uses so much processor time without a step is in a poll that never returns.
-/// Processor time, so that a busy machine makes no finding. A guess: the longest step of the
-/// built-in scenarios within their work budgets takes well under a second.
-const SPIN_SECONDS: u64 = 3;
-
-/// The same for a worker that waits and uses none: it is blocked, on a lock say.
-const BLOCKED_SECONDS: u64 = 120;
 
 /// A worker whose memory has grown by so much since its first job is replaced: runs that leak,
 /// leak for good. With it, a campaign of 10,000 seeds peaks no higher than one of 1,000.
 const GROWTH_BYTES_MAX: u64 = 3 << 20;
 
+/// So many workers in a row may be killed before they begin with a job.
+const STARTS_MAX: usize = 20;
+
+/// The signals that a run does not send itself: somebody else wanted the worker gone, or the
+/// kernel its memory.
+const FROM_OUTSIDE: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::HUP, Signal::INT];
+
 /// Runs in a worker process, which is replaced when it dies.
+///
+/// A worker that is killed from outside costs nothing: what it was at is run again, once. If the
+/// second worker is killed over the same run, the run is out of memory.
 pub struct Isolated {
     scenarios: Vec<&'static dyn Scenario>,
     interrupted: Arc<AtomicBool>,
+    allowance: Allowance,
     process: Option<Process>,
-}
-
-struct Process {
-    child: Child,
-    stdin: ChildStdin,
-    replies: Receiver<io::Result<String>>,
-    progress: tempfile::NamedTempFile,
-}
-
-/// How waiting for a reply ended.
-enum Heard {
-    Reply(Reply),
-    Died(ExitStatus),
-    Spun,
-    Interrupted,
+    /// The plan and the seed over which the last worker was killed from outside.
+    suspect: Option<(String, Option<u64>)>,
 }
 
 impl Isolated {
     /// For runs of these scenarios; a raised `interrupted` ends what is running.
-    pub fn new(scenarios: Vec<&'static dyn Scenario>, interrupted: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        scenarios: Vec<&'static dyn Scenario>,
+        interrupted: Arc<AtomicBool>,
+        allowance: Allowance,
+    ) -> Self {
         Self {
             scenarios,
             interrupted,
+            allowance,
             process: None,
+            suspect: None,
         }
     }
 
-    fn start(&mut self) -> io::Result<&mut Process> {
-        if self.process.is_none() {
-            let progress = tempfile::NamedTempFile::new()?;
-            let mut child = Command::new(std::env::current_exe()?)
-                .arg(WORKER_ARGUMENT)
-                .arg(progress.path())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                // Out of the terminal's foreground group: Ctrl-C is the supervisor's.
-                .process_group(0)
-                .spawn()?;
-            let stdin = child.stdin.take().expect("piped");
-            let stdout = child.stdout.take().expect("piped");
-            let (sender, replies) = channel();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines() {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
+    /// Gives the job to a worker and waits for its first reply, or for its end. A worker that is
+    /// killed before it begins is replaced.
+    fn begin(&mut self, job: &Job) -> io::Result<Heard> {
+        let mut starts = 0;
+        loop {
+            let process = match &mut self.process {
+                Some(process) => process,
+                none => none.insert(Process::start(self.allowance)?),
+            };
+            let heard = match process.send(job) {
+                // Killed while it was idle: to be found out in the same way.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    process.hear(&self.interrupted)?
                 }
-            });
-            self.process = Some(Process {
-                child,
-                stdin,
-                replies,
-                progress,
-            });
+                sent => {
+                    sent?;
+                    process.hear(&self.interrupted)?
+                }
+            };
+            let Heard::Died(status) = &heard else {
+                return Ok(heard);
+            };
+            if process.doing().is_some() {
+                return Ok(heard);
+            }
+            starts += 1;
+            let status = *status;
+            let was_ready = process.was_ready();
+            let remains = self.process.take().expect("it was started").end();
+            if !(from_outside(status) || was_ready) || starts == STARTS_MAX {
+                return Err(io::Error::other(format!(
+                    "a worker could not start ({status}): {}",
+                    remains.last_words()
+                )));
+            }
         }
-        Ok(self.process.as_mut().expect("started"))
-    }
-
-    fn send(&mut self, job: &Job) -> io::Result<()> {
-        let mut line = serde_json::to_vec(job)?;
-        line.push(b'\n');
-        let process = self.start()?;
-        process.progress.as_file().set_len(0)?;
-        process.stdin.write_all(&line)
     }
 
     fn hear(&mut self) -> io::Result<Heard> {
-        let mut seen = self.progress();
-        let (mut since, mut used) = (Instant::now(), self.processor_seconds());
-        loop {
-            let process = self.process.as_mut().expect("a job was sent");
-            match process.replies.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => return Ok(Heard::Reply(serde_json::from_str(&line?)?)),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Ok(Heard::Died(process.child.wait()?));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Ok(Heard::Interrupted);
-            }
-            let now = self.progress();
-            if now != seen {
-                (seen, since, used) = (now, Instant::now(), self.processor_seconds());
-            } else if self.processor_seconds() - used > SPIN_SECONDS as f64
-                || since.elapsed() > Duration::from_secs(BLOCKED_SECONDS)
-            {
-                return Ok(Heard::Spun);
-            }
-        }
-    }
-
-    /// What the worker said last that it does: seed, step, task.
-    fn progress(&self) -> Option<(u64, u64, String)> {
-        let path = self.process.as_ref()?.progress.path();
-        let line = std::fs::read_to_string(path).ok()?;
-        let mut words = line.trim_end().splitn(3, ' ');
-        let seed = words.next()?.parse().ok()?;
-        let step = words.next()?.parse().ok()?;
-        Some((seed, step, words.next().unwrap_or("").to_owned()))
-    }
-
-    /// Processor time that the worker has used; 0 where `/proc` does not tell.
-    fn processor_seconds(&self) -> f64 {
-        let pid = self
-            .process
-            .as_ref()
-            .map_or(0, |process| process.child.id());
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Behind the name, which may hold anything but is in parentheses: fields 14 and 15 of
-        // proc(5), user and system time in clock ticks.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let ticks: u64 = fields
-            .split(' ')
-            .skip(12)
-            .take(2)
-            .filter_map(|n| n.parse::<u64>().ok())
-            .sum();
-        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+        let process = self.process.as_mut().expect("a job was begun");
+        process.hear(&self.interrupted)
     }
 
     /// Ends the worker; the next job starts another.
     fn end(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // It may have died already; either way it is gone then.
-            drop(process.child.kill());
-            drop(process.child.wait());
+        if let Some(process) = self.process.take() {
+            process.end();
         }
     }
 
-    /// The result of a run that its process did not survive, from what is left of it.
-    fn post_mortem(&mut self, order: Order<'_>, heard: &Heard, log: &str) -> Ran {
-        let task = self
-            .progress()
-            .map(|(_, _, task)| task)
-            .filter(|task| !task.is_empty());
-        self.end();
-        let mut answers = Vec::new();
-        let mut panics = Vec::new();
-        for line in log
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-        {
-            match line {
-                LogLine::Count(path, count) => answers.push((path, Value::Count(count))),
-                LogLine::Word(path, word) => answers.push((path, Value::Word(word))),
-                LogLine::Panic(site, message) => panics.push(Panic { site, message }),
-            }
+    fn replace_if_grown(&mut self, grown_bytes: u64) {
+        if grown_bytes > GROWTH_BYTES_MAX {
+            self.end();
         }
-        let finding = match heard {
-            Heard::Spun => spun(task.as_deref(), SPIN_SECONDS),
-            Heard::Died(status) => match (panics.is_empty(), status.signal()) {
-                (false, _) => aborted(&panics),
-                (true, Some(signal)) => killed(&signal_name(signal), task.as_deref()),
-                (true, None) => killed(&status.to_string(), task.as_deref()),
-            },
-            Heard::Reply(_) | Heard::Interrupted => unreachable!("the process is alive"),
+    }
+
+    /// How a series ended that its worker did not see to the end. `reported` is the last seed
+    /// that was heard of.
+    fn cut_short(&mut self, seeds: &Seeds<'_>, heard: &Heard, reported: Option<u64>) -> SeedsEnd {
+        let doing = self.process.as_ref().and_then(Process::doing);
+        self.end();
+        // A seed that was reported is over, whether the worker came to say so or not.
+        let seed = doing.map_or(seeds.from, |doing| doing.seed);
+        let seed = reported.map_or(seed, |reported| seed.max(reported + 1));
+        let before = seed - seeds.from;
+        let fatal = match heard {
+            Heard::Interrupted | Heard::Reply(_) => None,
+            // The last seed is over, and only the reply is missing.
+            _ if seed >= seeds.to => None,
+            Heard::Spun => Some(Fatal::Spun),
+            Heard::Died(status) if from_outside(*status) => {
+                self.suspect = Some((seeds.plan.to_string(), Some(seed)));
+                Some(Fatal::Killed)
+            }
+            Heard::Died(_) => Some(Fatal::Died),
         };
-        Ran {
-            report: RunReport::died(order.plan, order.seed, vec![finding]),
-            plan: recorded(
-                order.plan,
-                answers.iter().map(|(path, value)| (path.as_str(), value)),
-            ),
-            trace: Vec::new(),
+        SeedsEnd {
+            run: match fatal {
+                Some(Fatal::Died | Fatal::Spun) => before + 1,
+                Some(Fatal::Killed) | None => before,
+            },
+            fatal: fatal.map(|fatal| (seed, fatal)),
+            interrupted: matches!(heard, Heard::Interrupted),
         }
     }
 }
 
 impl Harness for Isolated {
     fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
-        let log = tempfile::NamedTempFile::new()?;
-        self.send(&Job::Run {
+        let job = Job::Run {
             plan: order.plan.to_string(),
             seed: order.seed.map(|seed| seed.0),
             trace: order.trace,
-            log: log.path().to_string_lossy().into_owned(),
-        })?;
-        match self.hear()? {
-            Heard::Reply(Reply::Ran {
-                report,
-                plan,
-                trace,
-            }) => {
-                let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
-                let plan = Plan::read(&plan, vocabulary).map_err(io::Error::other)?;
-                Ok(Ran {
-                    report: *report,
+        };
+        let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
+        loop {
+            match self.begin(&job)? {
+                Heard::Reply(Reply::Ran {
+                    report,
                     plan,
                     trace,
-                })
-            }
-            Heard::Reply(other) => Err(unexpected(&other)),
-            Heard::Interrupted => {
-                self.end();
-                Err(io::ErrorKind::Interrupted.into())
-            }
-            heard @ (Heard::Died(_) | Heard::Spun) => {
-                if matches!(heard, Heard::Spun)
-                    && let Some(process) = &mut self.process
-                {
-                    process.child.kill()?;
+                    grown_bytes,
+                }) => {
+                    self.replace_if_grown(grown_bytes);
+                    let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
+                    let plan = Plan::read(&plan, vocabulary).map_err(io::Error::other)?;
+                    return Ok(Ran {
+                        report: *report,
+                        plan,
+                        trace,
+                    });
                 }
-                let log = std::fs::read_to_string(log.path())?;
-                Ok(self.post_mortem(order, &heard, &log))
+                Heard::Reply(other) => return Err(unexpected(&other)),
+                Heard::Interrupted => {
+                    self.end();
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Heard::Spun => {
+                    let process = self.process.take().expect("it spins");
+                    process.sample();
+                    return Ok(process.end().spun(order, self.allowance));
+                }
+                Heard::Died(status) => {
+                    let remains = self.process.take().expect("it has died").end();
+                    if !from_outside(status) {
+                        return Ok(remains.died(order, status, self.allowance));
+                    }
+                    if self.suspect.as_ref() == Some(&this) {
+                        self.suspect = None;
+                        return Ok(remains.killed_twice(order, status));
+                    }
+                    self.suspect = Some(this.clone());
+                }
             }
         }
     }
 
     fn seeds(
         &mut self,
-        plan: &Plan,
-        from: u64,
-        to: u64,
+        seeds: &Seeds<'_>,
         seen: &mut dyn FnMut(SeedReport),
     ) -> io::Result<SeedsEnd> {
-        self.send(&Job::Seeds {
-            plan: plan.to_string(),
-            from,
-            to,
+        let mut heard = self.begin(&Job::Seeds {
+            plan: seeds.plan.to_string(),
+            from: seeds.from,
+            to: seeds.to,
+            sample: seeds.sample,
         })?;
+        let mut reported = None;
         loop {
-            match self.hear()? {
-                Heard::Reply(Reply::Seed(report)) => seen(*report),
+            match heard {
+                Heard::Reply(Reply::Seed(report)) => {
+                    reported = Some(report.seed);
+                    seen(*report);
+                }
                 Heard::Reply(Reply::Done { grown_bytes }) => {
-                    if grown_bytes > GROWTH_BYTES_MAX {
-                        self.end();
-                    }
+                    self.replace_if_grown(grown_bytes);
                     return Ok(SeedsEnd {
-                        run: to - from,
+                        run: seeds.to - seeds.from,
                         ..SeedsEnd::default()
                     });
                 }
                 Heard::Reply(other) => return Err(unexpected(&other)),
-                Heard::Interrupted => {
-                    // The seed under way is not counted: it was not seen to its end.
-                    let run = self
-                        .progress()
-                        .map_or(0, |(seed, ..)| seed.saturating_sub(from));
-                    self.end();
-                    return Ok(SeedsEnd {
-                        run,
-                        fatal: None,
-                        interrupted: true,
-                    });
-                }
-                Heard::Died(_) | Heard::Spun => {
-                    let seed = self
-                        .progress()
-                        .map_or(from, |(seed, ..)| seed.clamp(from, to - 1));
-                    self.end();
-                    return Ok(SeedsEnd {
-                        run: seed - from + 1,
-                        fatal: Some(seed),
-                        interrupted: false,
-                    });
-                }
+                heard => return Ok(self.cut_short(seeds, &heard, reported)),
             }
+            heard = self.hear()?;
         }
     }
 }
@@ -308,18 +230,14 @@ impl Drop for Isolated {
     }
 }
 
+fn from_outside(status: ExitStatus) -> bool {
+    let of = |signal: i32| FROM_OUTSIDE.iter().any(|known| known.as_raw() == signal);
+    status.signal().is_some_and(of)
+}
+
 fn unexpected(reply: &Reply) -> io::Error {
     match reply {
         Reply::Refused { why } => io::Error::other(why.clone()),
         other => io::Error::other(format!("a worker answered out of turn: {other:?}")),
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        6 => "SIGABRT".to_owned(),
-        9 => "SIGKILL".to_owned(),
-        11 => "SIGSEGV".to_owned(),
-        other => format!("signal {other}"),
     }
 }

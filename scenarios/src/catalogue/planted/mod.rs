@@ -48,8 +48,12 @@ macro_rules! planted {
 
 mod death;
 mod ending;
+mod exhaustion;
+mod process;
 mod queue;
 
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
+pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
+pub use process::PlantedNondeterminism;
 pub use queue::PlantedQueue;
