@@ -41,6 +41,13 @@ fn child_abort() {
 }
 
 #[test]
+fn child_overflow() {
+    if in_child() {
+        check(scenario("planted-overflow")).seeds(0..100);
+    }
+}
+
+#[test]
 fn clean_scenarios_are_silent() {
     check(scenario("orderly")).seeds(0..200);
     check(scenario("planted-leak")).set("rare", 3).seeds(0..100);
@@ -87,6 +94,21 @@ fn an_abort_names_its_seed_too() {
         "{text}"
     );
     assert!(text.contains("cargo test child_abort"), "{text}");
+}
+
+#[test]
+fn an_overflow_of_the_measured_stack_names_its_seed_too() {
+    let output = child("child_overflow", &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        text.contains("the stack of the run has overflowed\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("aborts the process; run it again: DISMANTLE_SEEDS="),
+        "{text}"
+    );
 }
 
 #[test]

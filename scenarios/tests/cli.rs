@@ -54,12 +54,24 @@ fn planted() -> Vec<(String, String, String)> {
         .collect()
 }
 
+/// How the bugs of a class are run and how often replayed: some take seconds each time.
+fn pace(class: &str) -> (&'static [&'static str], u32) {
+    match class {
+        "spin" => (&["--spin", "300ms"], 3),
+        "overflow" => (&[], 1),
+        "oom" => (&["--memory", "256MiB"], 10),
+        _ => (&[], 10),
+    }
+}
+
 #[test]
 fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
     for (scenario, class, _) in planted() {
+        let (more, replays) = pace(&class);
+        let expected = if class == "nondeterminism" { 3 } else { 1 };
         let out = tempfile::tempdir().expect("a folder");
-        let output = fuzz(out.path(), &scenario, "0..200", &[]);
-        assert_eq!(status(&output), 1, "{scenario}: {}", stderr(&output));
+        let output = fuzz(out.path(), &scenario, "0..200", more);
+        assert_eq!(status(&output), expected, "{scenario}: {}", stderr(&output));
         let lines = json(&output);
         let findings = of_type(&lines, "finding");
         assert_eq!(findings.len(), 1, "{scenario}: {findings:?}");
@@ -68,12 +80,39 @@ fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
         assert_eq!(summary["seeds"], 200, "{scenario}");
         assert_eq!(summary["complete"], true);
         let plan = findings[0]["plan"].as_str().expect("a path");
-        for _ in 0..10 {
-            let replayed = dismantle(&["replay", plan, "--json"]);
-            assert_eq!(status(&replayed), 1);
+        for _ in 0..replays {
+            let replayed = dismantle(&[&["replay", plan, "--json"], more].concat());
+            assert_eq!(status(&replayed), expected);
             assert_eq!(json(&replayed)[0]["signature"], findings[0]["signature"]);
         }
     }
+}
+
+#[test]
+fn an_overflow_is_said_with_the_frames_that_repeat() {
+    let run = dismantle(&["run", "planted-overflow", "--set", "rare=7", "--json"]);
+    let report = &json(&run)[0];
+    assert_eq!(report["signature"], "overflow in teardown of drop-endless");
+    let detail = report["findings"][0]["detail"].as_str().expect("text");
+    assert!(detail.contains("MiB of stack: cycle of "), "{detail}");
+    assert!(detail.contains("Endless"), "{detail}");
+}
+
+#[test]
+fn a_spin_is_said_with_the_frames_that_it_stays_in() {
+    let spin = [
+        "run",
+        "planted-spin",
+        "--set",
+        "rare=7",
+        "--spin",
+        "300ms",
+        "--json",
+    ];
+    let report = &json(&dismantle(&spin))[0];
+    assert_eq!(report["signature"], "spin in spinner");
+    let detail = report["findings"][0]["detail"].as_str().expect("text");
+    assert!(detail.contains("it stays in PlantedSpin::run"), "{detail}");
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(super) struct Process {
     _folder: TempDir,
     /// The worker's `/proc/self/maps`, once it is ready.
     maps: Option<String>,
+    /// The seed that it was first seen at, and when.
+    at: Option<(u64, Instant)>,
     allowance: Allowance,
 }
 
@@ -90,6 +92,7 @@ impl Process {
             papers,
             _folder: folder,
             maps: None,
+            at: None,
             allowance,
         })
     }
@@ -98,6 +101,7 @@ impl Process {
     pub(super) fn send(&mut self, job: &Job) -> io::Result<()> {
         let mut line = serde_json::to_vec(job)?;
         line.push(b'\n');
+        self.at = None;
         for paper in [&self.papers.progress, &self.papers.log, &self.papers.faults] {
             paper.set_len(0)?;
         }
@@ -121,6 +125,10 @@ impl Process {
                 return Ok(Heard::Interrupted);
             }
             let now = self.doing();
+            let seed = now.as_ref().map(|doing| doing.seed);
+            if seed != self.at.map(|(seed, _)| seed) {
+                self.at = seed.map(|seed| (seed, Instant::now()));
+            }
             if now != seen {
                 (seen, since, used) = (now, Instant::now(), self.processor_time());
             } else if self.processor_time().saturating_sub(used) > self.allowance.spin
@@ -134,6 +142,14 @@ impl Process {
     /// Whether it ever took a job.
     pub(super) fn was_ready(&self) -> bool {
         self.maps.is_some()
+    }
+
+    /// Whether it has been at its seed for so long that it may have filled the memory.
+    pub(super) fn is_at_length(&self) -> bool {
+        let (at, doing) = (self.at, self.doing());
+        let is_same = |(seed, _): &(u64, Instant)| doing.is_some_and(|doing| doing.seed == *seed);
+        at.filter(is_same)
+            .is_some_and(|(_, since)| since.elapsed() >= LOOK)
     }
 
     /// What the worker said last that it does; `None` if it has not begun with its job.

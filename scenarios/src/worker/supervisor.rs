@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, find, vocabulary};
 /// leak for good. With it, a campaign of 10,000 seeds peaks no higher than one of 1,000.
 const GROWTH_BYTES_MAX: u64 = 3 << 20;
 
-/// So many workers in a row may be killed before they begin with a job.
+/// So many workers in a row may be killed before, or just when, they have begun with a job.
 const STARTS_MAX: usize = 20;
 
 /// The signals that a run does not send itself: somebody else wanted the worker gone, or the
@@ -28,7 +28,8 @@ const FROM_OUTSIDE: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::HUP, Sign
 /// Runs in a worker process, which is replaced when it dies.
 ///
 /// A worker that is killed from outside costs nothing: what it was at is run again, once. If the
-/// second worker is killed over the same run, the run is out of memory.
+/// second worker is killed over the same run, the run is out of memory. A run that was just begun
+/// cannot be: that kill does not count.
 pub struct Isolated {
     scenarios: Vec<&'static dyn Scenario>,
     interrupted: Arc<AtomicBool>,
@@ -114,6 +115,7 @@ impl Isolated {
     /// that was heard of.
     fn cut_short(&mut self, seeds: &Seeds<'_>, heard: &Heard, reported: Option<u64>) -> SeedsEnd {
         let doing = self.process.as_ref().and_then(Process::doing);
+        let is_at_length = self.process.as_ref().is_some_and(Process::is_at_length);
         self.end();
         // A seed that was reported is over, whether the worker came to say so or not.
         let seed = doing.map_or(seeds.from, |doing| doing.seed);
@@ -125,7 +127,7 @@ impl Isolated {
             _ if seed >= seeds.to => None,
             Heard::Spun => Some(Fatal::Spun),
             Heard::Died(status) if from_outside(*status) => {
-                self.suspect = Some((seeds.plan.to_string(), Some(seed)));
+                self.suspect = is_at_length.then(|| (seeds.plan.to_string(), Some(seed)));
                 Some(Fatal::Killed)
             }
             Heard::Died(_) => Some(Fatal::Died),
@@ -149,6 +151,7 @@ impl Harness for Isolated {
             trace: order.trace,
         };
         let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
+        let mut kills = 0;
         loop {
             match self.begin(&job)? {
                 Heard::Reply(Reply::Ran {
@@ -158,6 +161,7 @@ impl Harness for Isolated {
                     grown_bytes,
                 }) => {
                     self.replace_if_grown(grown_bytes);
+                    self.suspect = None;
                     let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
                     let plan = Plan::read(&plan, vocabulary).map_err(io::Error::other)?;
                     return Ok(Ran {
@@ -177,15 +181,21 @@ impl Harness for Isolated {
                     return Ok(process.end().spun(order, self.allowance));
                 }
                 Heard::Died(status) => {
-                    let remains = self.process.take().expect("it has died").end();
+                    let process = self.process.take().expect("it has died");
+                    let is_at_length = process.is_at_length();
+                    let remains = process.end();
                     if !from_outside(status) {
                         return Ok(remains.died(order, status, self.allowance));
                     }
-                    if self.suspect.as_ref() == Some(&this) {
+                    kills += 1;
+                    let again = is_at_length && self.suspect.as_ref() == Some(&this);
+                    if again || kills == STARTS_MAX {
                         self.suspect = None;
                         return Ok(remains.killed_twice(order, status));
                     }
-                    self.suspect = Some(this.clone());
+                    if is_at_length {
+                        self.suspect = Some(this.clone());
+                    }
                 }
             }
         }
