@@ -26,7 +26,8 @@ use serde::Serialize;
 use crate::check::{Class, Finding, nondeterministic};
 use crate::growth;
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds};
-use crate::scenario::Scenario;
+use crate::reached::{Coverage, Reached};
+use crate::scenario::{Scenario, vocabulary};
 
 /// Seeds of one job: few enough for an even end, many enough to cost nothing.
 const CHUNK_SEEDS: u64 = 64;
@@ -114,6 +115,12 @@ pub struct Summary {
     pub killed: u64,
     /// Seeds without a finding that were run again in another process, with the same digest.
     pub sampled: u64,
+    /// What these samples did of all that the scenarios may do.
+    pub coverage: Coverage,
+    /// Seeds that were run when the last finding was new.
+    pub last_new_finding: Option<u64>,
+    /// Seeds that were run when a sample did something that none before it did.
+    pub last_newly_reached: Option<u64>,
 }
 
 /// What a campaign found.
@@ -146,6 +153,9 @@ struct State {
     deaths: u64,
     killed: u64,
     sampled: u64,
+    reached: Reached,
+    last_new_finding: Option<u64>,
+    last_newly_reached: Option<u64>,
     error: Option<io::Error>,
     interrupted: bool,
 }
@@ -233,6 +243,12 @@ impl Campaign<'_> {
                 group.finding.signature.clone(),
             )
         });
+        let vocabularies: Vec<_> = self
+            .plans
+            .iter()
+            .map(|(scenario, _)| vocabulary(*scenario))
+            .collect();
+        let coverage = state.reached.coverage(vocabularies.iter());
         Ok(Outcome {
             summary: Summary {
                 kind: "summary",
@@ -247,6 +263,9 @@ impl Campaign<'_> {
                 deaths: state.deaths,
                 killed: state.killed,
                 sampled: state.sampled,
+                coverage,
+                last_new_finding: state.last_new_finding,
+                last_newly_reached: state.last_newly_reached,
             },
             groups,
             error: state.error,
@@ -381,12 +400,21 @@ impl Shared<'_> {
 
     /// Runs a seed in another process, where it has to come to the same.
     fn sample(&self, hands: &mut Hands, plan: &Plan, seed: u64, digest: &str) -> io::Result<()> {
-        let Some(ran) = rerun(hands.second.as_mut(), plan, seed)? else {
+        let order = Order {
+            plan,
+            seed: Some(Seed(seed)),
+            trace: true,
+        };
+        let Some(ran) = unless_interrupted(hands.second.run(order))? else {
             return Ok(());
         };
         let again = &ran.report.digest;
         if digest == again {
-            self.lock().sampled += 1;
+            let mut state = self.lock();
+            state.sampled += 1;
+            if state.reached.add(ran.reached) {
+                state.last_newly_reached = Some(state.seeds);
+            }
             return Ok(());
         }
         let detail = format!("seed {seed} gave {digest} in one process and {again} in another");
@@ -480,10 +508,9 @@ impl Shared<'_> {
             return Ok(());
         }
         let harness = hands.first.as_mut();
-        let found = match growth::findings(harness, chunk.scenario, &ran.plan, phase) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error),
+        let found = growth::findings(harness, chunk.scenario, &ran.plan, phase);
+        let Some(found) = unless_interrupted(found)? else {
+            return Ok(());
         };
         // A seed counts for its principal finding only, as everywhere.
         if let Some(finding) = found.into_iter().next()
@@ -508,10 +535,9 @@ impl Shared<'_> {
             let detail = format!("seed {seed} gave `{first}`, and then something else");
             return self.differs(detail, seed, &ran);
         }
-        let again = match hands.second.run(Order::of(&ran.plan)) {
-            Ok(again) => again.report,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error),
+        let again = hands.second.run(Order::of(&ran.plan));
+        let Some(Ran { report: again, .. }) = unless_interrupted(again)? else {
+            return Ok(());
         };
         if (&again.signature, &again.digest) != (&ran.report.signature, &ran.report.digest) {
             let detail = format!("seed {seed} gave `{first}`, and its plan something else");
@@ -552,6 +578,7 @@ impl Shared<'_> {
             first_seed: seed,
         };
         if is_new {
+            state.last_new_finding = Some(state.seeds);
             (self.told)(Progress::New(&group));
         }
         state.groups.insert(signature, group);
@@ -561,13 +588,16 @@ impl Shared<'_> {
 
 /// Runs a seed by itself; `None` if that was interrupted.
 fn rerun(harness: &mut dyn Harness, plan: &Plan, seed: u64) -> io::Result<Option<Ran>> {
-    let ran = harness.run(Order {
+    unless_interrupted(harness.run(Order {
         plan,
         seed: Some(Seed(seed)),
         trace: false,
-    });
-    match ran {
-        Ok(ran) => Ok(Some(ran)),
+    }))
+}
+
+fn unless_interrupted<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(error),
     }

@@ -7,8 +7,9 @@ use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value}
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, check};
+use crate::reached::Reached;
 use crate::report::{RunReport, Stack};
-use crate::scenario::{Scenario, find};
+use crate::scenario::{Scenario, find, vocabulary};
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -41,6 +42,8 @@ pub struct Ran {
     pub plan: Plan,
     /// The events, one a line, if they were asked for.
     pub trace: Vec<String>,
+    /// What it did of all that it might have done, if the events were asked for.
+    pub reached: Reached,
 }
 
 /// A seed that did not just run clean and shallow.
@@ -258,12 +261,16 @@ impl Harness for InProcess<'_> {
             .run(order.plan, &options, |sim| scenario.run(sim));
         let answers = report.answers.take().unwrap_or_default();
         let trace = report.trace.take().unwrap_or_default();
+        let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
+        let plan = recorded(order.plan, answers);
+        let reached = match order.trace {
+            true => Reached::of(&vocabulary(scenario), &plan, &trace),
+            false => Reached::default(),
+        };
         let lines = trace.iter().enumerate();
         Ok(Ran {
-            plan: recorded(
-                order.plan,
-                answers.iter().map(|(path, value)| (path.as_str(), value)),
-            ),
+            plan,
+            reached,
             trace: lines
                 .map(|(number, event)| format!("{number:>7} {event}"))
                 .collect(),

@@ -18,6 +18,7 @@ mod catalogue;
 
 mod check;
 mod harness;
+mod reached;
 mod report;
 
 pub mod campaign;
@@ -33,6 +34,7 @@ pub mod worker;
 pub use catalogue::BUILT_IN;
 pub use check::{Class, Finding, check as findings};
 pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
+pub use reached::{Coverage, Reached};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Planted, Scenario, find, vocabulary};
 pub use testing::{Check, Setting, check};

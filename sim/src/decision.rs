@@ -143,6 +143,14 @@ impl Question {
         }
     }
 
+    /// The words that may answer beside the default; none for a number.
+    pub fn other_words(&self) -> &'static [&'static str] {
+        match self.answers {
+            Answers::Count { .. } => &[],
+            Answers::Word(words) => &words[1..],
+        }
+    }
+
     /// The default answer, printed.
     pub fn default_value(&self) -> Value {
         self.value(self.default())

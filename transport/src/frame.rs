@@ -31,6 +31,19 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// All kinds that have a name.
+    pub const NAMED: [Self; 9] = [
+        Self::Unimplemented,
+        Self::Abort,
+        Self::Call,
+        Self::Return,
+        Self::Finish,
+        Self::Resolve,
+        Self::Release,
+        Self::Bootstrap,
+        Self::Disembargo,
+    ];
+
     /// The word that traces and plans use.
     pub const fn word(self) -> &'static str {
         match self {

@@ -203,6 +203,32 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
     for (what, count) in &summary.limited {
         text += &format!("{count} runs were ended by {what}\n");
     }
+    let coverage = &summary.coverage;
+    if summary.sampled > 0 {
+        text += &format!(
+            "{} clean seeds were run again in another process, to the same digest; they reached {} of {} words and messages\n",
+            summary.sampled, coverage.reached, coverage.possible
+        );
+        text += &never(&coverage.never);
+    }
+    if let Some(seeds) = summary.last_new_finding {
+        text += &format!("the last new finding came within {seeds} seeds\n");
+    }
     console.text(&text)?;
     Ok(())
+}
+
+/// How many things that were never reached are named; JSON has all.
+const NEVER_SHOWN: usize = 12;
+
+fn never(never: &[String]) -> String {
+    if never.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<&str> = never.iter().take(NEVER_SHOWN).map(String::as_str).collect();
+    let more = match never.len() - shown.len() {
+        0 => String::new(),
+        more => format!(", and {more} more (--json names all)"),
+    };
+    format!("never reached: {}{more}\n", shown.join(", "))
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::harness::SeedReport;
+use crate::reached::Reached;
 use crate::report::RunReport;
 
 pub use serve::serve;
@@ -90,6 +91,7 @@ enum Reply {
         report: Box<RunReport>,
         plan: String,
         trace: Vec<String>,
+        reached: Reached,
         grown_bytes: u64,
     },
     /// The job could not be started.

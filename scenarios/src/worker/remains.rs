@@ -11,6 +11,7 @@ use super::symbols::{Function, Symbols, Walked, common, fold};
 use super::{Allowance, LogLine};
 use crate::check::{Finding, Turn, aborted, killed, out_of_memory, overflowed, spun};
 use crate::harness::{Order, Ran, recorded};
+use crate::reached::Reached;
 use crate::report::RunReport;
 
 /// What the standard library prints when an allocation fails, before it aborts
@@ -179,6 +180,7 @@ fn ran(order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {
             answers.iter().map(|(path, value)| (path.as_str(), value)),
         ),
         trace: Vec::new(),
+        reached: Reached::default(),
     }
 }
 

@@ -159,6 +159,7 @@ impl Worker<'_> {
                     report: Box::new(ran.report),
                     plan: ran.plan.to_string(),
                     trace: ran.trace,
+                    reached: ran.reached,
                     grown_bytes: self.grown_bytes(),
                 })
             }

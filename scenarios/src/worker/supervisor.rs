@@ -158,6 +158,7 @@ impl Harness for Isolated {
                     report,
                     plan,
                     trace,
+                    reached,
                     grown_bytes,
                 }) => {
                     self.replace_if_grown(grown_bytes);
@@ -168,6 +169,7 @@ impl Harness for Isolated {
                         report: *report,
                         plan,
                         trace,
+                        reached,
                     });
                 }
                 Heard::Reply(other) => return Err(unexpected(&other)),
