@@ -1,0 +1,256 @@
+//! The simulated byte pipe: one direction of a connection, with its faults.
+//!
+//! What may go wrong is decided up front, by a few decisions a direction, so that a quiet byte
+//! asks nothing. A pipe knows frames only as places to break at; it carries any bytes.
+//!
+//! Invariants, asserted at every operation: bytes are conserved, `written = read + backlog +
+//! lost`; after a reset nothing is delivered; a waiting end is woken by whatever ends its wait.
+
+mod fault;
+mod state;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use dismantle_sim::{Name, Sim};
+use futures::io::{AsyncRead, AsyncWrite};
+
+pub use fault::QUESTIONS;
+use state::State;
+
+/// The most connections of one run.
+pub const CONNECTIONS_MAX: usize = 3;
+
+const DIRECTIONS: [[&str; 2]; CONNECTIONS_MAX] =
+    [["c2s", "s2c"], ["c2s-2", "s2c-2"], ["c2s-3", "s2c-3"]];
+
+/// The two ends of a connection between `client` and `server`, and its two pipes.
+pub struct Link {
+    c2s: Pipe,
+    s2c: Pipe,
+}
+
+/// One end of a connection: reads one pipe and writes the other.
+pub struct End {
+    /// Gives what the peer sent.
+    pub reader: Reader,
+    /// Takes what the peer shall get.
+    pub writer: Writer,
+}
+
+impl Link {
+    /// Makes both pipes as the plan says; gives the client's end and the server's.
+    pub fn new(sim: &Sim) -> (Self, End, End) {
+        Self::numbered(sim, 0)
+    }
+
+    /// The same for the run's connection `number`, from 0: its pipes are `c2s` and `s2c`, then
+    /// `c2s-2` and `s2c-2`, and so on.
+    ///
+    /// # Panics
+    /// If there is no such connection; there are [`CONNECTIONS_MAX`].
+    pub fn numbered(sim: &Sim, number: usize) -> (Self, End, End) {
+        let [c2s, s2c] = DIRECTIONS[number];
+        let link = Self {
+            c2s: Pipe::new(sim, c2s),
+            s2c: Pipe::new(sim, s2c),
+        };
+        link.c2s.0.borrow_mut().peer = Rc::downgrade(&link.s2c.0);
+        link.s2c.0.borrow_mut().peer = Rc::downgrade(&link.c2s.0);
+        let client = End {
+            reader: Reader(link.s2c.clone()),
+            writer: Writer(link.c2s.clone()),
+        };
+        let server = End {
+            reader: Reader(link.c2s.clone()),
+            writer: Writer(link.s2c.clone()),
+        };
+        (link, client, server)
+    }
+
+    /// The pipe that carries what the client sends.
+    pub fn to_server(&self) -> &Pipe {
+        &self.c2s
+    }
+
+    /// The pipe that carries what the server sends.
+    pub fn to_client(&self) -> &Pipe {
+        &self.s2c
+    }
+
+    /// The owner begins operation `number`: faults that wait for it strike.
+    pub fn operation(&self, number: u32) {
+        self.strike("operation", number);
+    }
+
+    /// The owner has seen the system come to rest, for the `number`-th time.
+    pub fn rest(&self, number: u32) {
+        self.strike("rest", number);
+    }
+
+    /// Says in the report which pipes hold back bytes for good.
+    pub fn report_stalls(&self, sim: &Sim) {
+        for pipe in [&self.c2s, &self.s2c] {
+            let state = pipe.0.borrow();
+            if state.stalled_for_good {
+                sim.hold(state.name, "stall-for-good", state.backlog());
+            }
+        }
+    }
+
+    fn strike(&self, when: &'static str, number: u32) {
+        for pipe in [&self.c2s, &self.s2c] {
+            let due = pipe.0.borrow().due(when, number);
+            for fault in due {
+                pipe.break_now(fault);
+            }
+        }
+    }
+}
+
+/// One direction of a connection, shared by its writer, its reader and its owner.
+#[derive(Clone)]
+pub struct Pipe(Rc<RefCell<State>>);
+
+impl Pipe {
+    fn new(sim: &Sim, direction: &'static str) -> Self {
+        let state = State::new(sim, direction);
+        let (pumped, faults) = (state.pumped(), state.faults.clone());
+        let pipe = Self(Rc::new(RefCell::new(state)));
+        if pumped {
+            sim.spawn(Name::new("pipe", direction), pipe.clone().pump());
+        }
+        for fault in faults.into_iter().filter(|fault| fault.when == "time") {
+            let (pipe, sim) = (pipe.clone(), sim.clone());
+            sim.clone()
+                .spawn(Name::new(direction, "fault"), async move {
+                    sim.sleep_us(u64::from(fault.at) * 1000).await;
+                    pipe.break_now(fault);
+                });
+        }
+        pipe
+    }
+
+    /// Bytes accepted and not yet read.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.0.borrow().backlog()
+    }
+
+    /// Ends this direction: end of file behind the backlog. An action of the owner.
+    pub fn shut(&self) {
+        self.0.borrow_mut().close();
+    }
+
+    /// Kills both directions and loses their backlogs. An action of the owner.
+    pub fn reset(&self) {
+        let peer = self.0.borrow().peer.upgrade();
+        self.0.borrow_mut().die();
+        if let Some(peer) = peer {
+            peer.borrow_mut().die();
+        }
+    }
+
+    /// Delivers nothing from now on, and takes no more bytes: whatever else is written waits in
+    /// the sender's queue. A peer that does not read, seen from behind full buffers. An action
+    /// of the owner.
+    pub fn clog(&self) {
+        let mut state = self.0.borrow_mut();
+        state.stalled_for_good = true;
+        state.capacity = 0;
+    }
+
+    /// Delivers one unit a step, for as long as anyone may still write.
+    async fn pump(self) {
+        let sim = self.0.borrow().sim.clone();
+        loop {
+            let more = poll_fn(|context| self.0.borrow_mut().poll_more(context)).await;
+            if !more {
+                return;
+            }
+            let delay_us = self.0.borrow().delay_us;
+            if delay_us > 0 {
+                sim.sleep_us(delay_us).await;
+            }
+            self.0.borrow_mut().deliver();
+            yield_now().await;
+        }
+    }
+}
+
+/// The reading end. Dropping it loses the backlog and fails the peer's writes.
+pub struct Reader(Pipe);
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let pipe = &self.0;
+        loop {
+            // A fault strikes when the reader stands before its byte.
+            let struck = {
+                let mut state = pipe.0.borrow_mut();
+                match state.allowed() {
+                    0 => Some(state.barriers.remove(0).1),
+                    _ => None,
+                }
+            };
+            match struck {
+                Some(fault) => pipe.break_now(fault),
+                None => return pipe.0.borrow_mut().poll_read(context, buffer),
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().drop_reader();
+    }
+}
+
+/// The writing end. Dropping it closes the pipe, unless the plan says that it stays open.
+pub struct Writer(Pipe);
+
+impl AsyncWrite for Writer {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.0.borrow_mut().poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.0.borrow().writable())
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.0.borrow_mut().close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().drop_writer();
+    }
+}
+
+/// Lets the other ready tasks run first.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
