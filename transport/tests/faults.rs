@@ -3,8 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::task::Poll;
 
 use dismantle_sim::{
     Event, Limits, Name, Options, Plan, Report, Runner, Seed, Sim, Stopped, Value, Vocabulary,
@@ -50,6 +52,9 @@ type Ended = Option<Result<(), ErrorKind>>;
 struct Seen {
     /// For each message, in order: was it taken?
     writes: Vec<Ended>,
+    /// The same of the flush behind each.
+    flushes: Vec<Ended>,
+    closed: Ended,
     got: Vec<u8>,
     /// `Ok` is end of file.
     read: Ended,
@@ -62,6 +67,8 @@ struct Traffic {
     tags: Vec<u8>,
     /// The client's system rests after each operation.
     rests: bool,
+    /// Both close their writers at the end.
+    closes: bool,
     /// The client drops its writer at the end.
     drops: bool,
     /// Faults are over before the first operation.
@@ -72,6 +79,7 @@ fn calls(count: usize) -> Traffic {
     Traffic {
         tags: vec![CALL; count],
         rests: true,
+        closes: false,
         drops: false,
         healed: false,
     }
@@ -101,6 +109,18 @@ impl Ran {
     fn faults(&self) -> usize {
         self.events("fault").len()
     }
+}
+
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn read_all(mut reader: Reader, seen: Rc<RefCell<Seen>>) {
@@ -141,13 +161,22 @@ fn body(sim: &Sim, traffic: &Traffic, seen: [Rc<RefCell<Seen>>; 2]) -> Result<()
         link.operation(number);
         let kind = |result: std::io::Result<()>| result.map_err(|error| error.kind());
         // Without a bound on the capacity a write is taken at once.
-        let written = writer.write_all(&message(*tag, SIZE)).now_or_never();
-        seen[0].borrow_mut().writes.push(written.map(kind));
-        let written = server_writer.write_all(&message(3, SIZE)).now_or_never();
-        seen[1].borrow_mut().writes.push(written.map(kind));
+        let writers = [(&mut writer, *tag), (&mut server_writer, 3)];
+        for ((writer, tag), seen) in writers.into_iter().zip(&seen) {
+            let written = writer.write_all(&message(tag, SIZE)).now_or_never();
+            let flushed = writer.flush().now_or_never();
+            seen.borrow_mut().writes.push(written.map(kind));
+            seen.borrow_mut().flushes.push(flushed.map(kind));
+        }
         if traffic.rests {
             sim.settle()?;
             link.rest(number);
+        }
+    }
+    if traffic.closes {
+        for (writer, seen) in [&mut writer, &mut server_writer].into_iter().zip(&seen) {
+            let closed = writer.close().now_or_never();
+            seen.borrow_mut().closed = closed.map(|result| result.map_err(|error| error.kind()));
         }
     }
     if traffic.drops {
@@ -203,10 +232,12 @@ fn nothing_breaks_by_default() {
     let ran = with("", &calls(4));
     for seen in [&ran.c2s, &ran.s2c] {
         assert_eq!(seen.writes, taken_then(4, 4, None));
+        assert_eq!(seen.flushes, taken_then(4, 4, None));
         assert_eq!(seen.got.len(), 4 * SIZE);
         assert_eq!(seen.read, None);
     }
     assert_eq!(ran.faults(), 0);
+    assert_eq!(ran.events("woken-in-vain").len(), 0);
     assert_eq!(ran.report.time_us, 0);
     assert_eq!(ran.report.held, []);
 }
@@ -276,6 +307,126 @@ fn a_write_error_at_an_operation_fails_the_writer_only() {
     assert_eq!(ran.c2s.got.len(), 2 * SIZE, "what was taken still arrives");
     assert_eq!(ran.c2s.read, None);
     assert_eq!(ran.s2c.writes, taken_then(4, 4, None));
+}
+
+#[test]
+fn a_flush_error_at_an_operation_fails_flushes_only() {
+    let ran = with(
+        "pipe.c2s.fault.0.what = flush-error
+         pipe.c2s.fault.0.at = 3",
+        &Traffic {
+            closes: true,
+            ..calls(4)
+        },
+    );
+    assert_eq!(ran.c2s.writes, taken_then(4, 4, None));
+    assert_eq!(ran.c2s.flushes, taken_then(2, 4, INJECTED));
+    assert_eq!(ran.c2s.got.len(), 4 * SIZE, "what was taken still arrives");
+    assert_eq!(ran.c2s.closed, EOF);
+    assert_eq!(ran.s2c.flushes, taken_then(4, 4, None));
+}
+
+#[test]
+fn a_close_error_fails_the_close_and_leaves_the_pipe_open() {
+    let text = "pipe.c2s.fault.0.what = close-error
+                pipe.c2s.fault.0.at = 2";
+    let traffic = Traffic {
+        closes: true,
+        ..calls(3)
+    };
+    let ran = with(text, &traffic);
+    assert_eq!(ran.c2s.writes, taken_then(3, 3, None));
+    assert_eq!(ran.c2s.flushes, taken_then(3, 3, None));
+    assert_eq!((ran.c2s.closed, ran.c2s.read), (INJECTED, None));
+    assert_eq!((ran.s2c.closed, ran.s2c.read), (Some(Ok(())), EOF));
+    let dropped = with(
+        text,
+        &Traffic {
+            drops: true,
+            ..traffic
+        },
+    );
+    assert_eq!((dropped.c2s.closed, dropped.c2s.read), (INJECTED, EOF));
+}
+
+/// When a flush and then a close behind one message end, and when its bytes were read.
+fn flushed_and_closed_us(text: &str) -> [u64; 3] {
+    let mut times = [0; 3];
+    let report = Runner::new().run(&plan(text), &Options::default(), |sim| {
+        let (link, client, server) = Link::new(sim);
+        link.operation(1);
+        let (clock, mut writer) = (sim.clone(), client.writer);
+        let writing = sim.spawn(Name::new("test", "write"), async move {
+            writer.write_all(&message(CALL, SIZE)).await.unwrap();
+            writer.flush().await.unwrap();
+            let flushed = clock.now_us();
+            writer.close().await.unwrap();
+            (flushed, clock.now_us())
+        });
+        let (clock, mut reader) = (sim.clone(), server.reader);
+        let reading = sim.spawn(Name::new("test", "read"), async move {
+            let mut bytes = [0; SIZE];
+            reader.read_exact(&mut bytes).await.unwrap();
+            let read = clock.now_us();
+            assert_eq!(reader.read(&mut bytes).await.unwrap(), 0);
+            read
+        });
+        sim.settle()?;
+        let (flushed, closed) = writing.take().unwrap();
+        times = [flushed, closed, reading.take().unwrap()];
+        Ok(())
+    });
+    assert_eq!(report.panics, []);
+    times
+}
+
+#[test]
+fn flushes_and_closes_wait_for_delivery_if_the_plan_says_so() {
+    let waits = "pipe.c2s.flush = delivered";
+    assert_eq!(flushed_and_closed_us(waits), [0, 0, 0]);
+    let delay = "pipe.c2s.delay_us = 700";
+    assert_eq!(flushed_and_closed_us(delay), [0, 0, 700]);
+    let delayed = format!("{delay}\n{waits}");
+    assert_eq!(flushed_and_closed_us(&delayed), [700, 700, 700]);
+    let stall = "pipe.c2s.fault.0.what = stall\npipe.c2s.fault.0.stall_us = 2500";
+    assert_eq!(flushed_and_closed_us(stall), [0, 0, 2500]);
+    let stalled = format!("{stall}\n{waits}");
+    assert_eq!(flushed_and_closed_us(&stalled), [2500, 2500, 2500]);
+}
+
+#[test]
+fn a_waiting_flush_ends_with_what_breaks_the_pipe() {
+    for (what, ended) in [
+        ("reset", RESET),
+        ("write-error", INJECTED),
+        ("flush-error", INJECTED),
+        ("half-close", BROKEN),
+    ] {
+        let text = format!(
+            "pipe.c2s.flush = delivered
+             pipe.c2s.fault.0.what = stall-for-good
+             pipe.c2s.fault.1.what = {what}
+             pipe.c2s.fault.1.when = time
+             pipe.c2s.fault.1.at = 3"
+        );
+        let report = Runner::new().run(&plan(&text), &Options::default(), |sim| {
+            let (link, client, server) = Link::new(sim);
+            link.operation(1);
+            let mut writer = client.writer;
+            let flushing = sim.spawn(Name::new("test", "flush"), async move {
+                writer.write_all(&message(CALL, SIZE)).await.unwrap();
+                writer.flush().await
+            });
+            sim.settle()?;
+            let flushed = flushing.take();
+            let flushed = flushed.map(|result| result.map_err(|error| error.kind()));
+            assert_eq!(flushed, ended, "{what}");
+            assert_eq!(sim.now_us(), 3000, "{what}");
+            drop((server, client.reader));
+            Ok(())
+        });
+        assert_eq!(report.panics, []);
+    }
 }
 
 #[test]
@@ -657,6 +808,78 @@ fn deliveries_are_bytes_or_messages_and_take_their_time() {
     assert_eq!(with("", &traffic).times("delivered"), []);
 }
 
+/// The bytes of each read of three messages, between which the writer lets others run.
+fn reads_of_three(text: &str) -> Vec<u64> {
+    let options = Options {
+        trace: true,
+        ..Options::default()
+    };
+    let report = Runner::new().run(&plan(text), &options, |sim| {
+        let (_link, client, server) = Link::new(sim);
+        let seen = Rc::<RefCell<Seen>>::default();
+        let reading = read_all(server.reader, seen.clone());
+        sim.spawn(Name::new("test", "read"), reading);
+        let mut writer = client.writer;
+        sim.spawn(Name::new("test", "write"), async move {
+            for _ in 0..3 {
+                writer.write_all(&message(CALL, SIZE)).await.unwrap();
+                writer.flush().await.unwrap();
+                yield_now().await;
+            }
+            writer.close().await.unwrap();
+        });
+        sim.settle()?;
+        assert_eq!(
+            (seen.borrow().got.len(), seen.borrow().read),
+            (3 * SIZE, EOF)
+        );
+        Ok(())
+    });
+    assert_eq!(report.panics, []);
+    let read = |event: &&Event| event.kind.text() == "read";
+    let trace = report.trace.unwrap();
+    trace.iter().filter(read).map(|e| e.numbers[0]).collect()
+}
+
+#[test]
+fn several_writes_arrive_as_one_if_they_are_coalesced() {
+    let size = SIZE as u64;
+    assert_eq!(reads_of_three(""), [size; 3]);
+    assert_eq!(reads_of_three("pipe.c2s.delivery = message"), [size; 3]);
+    assert_eq!(reads_of_three("pipe.c2s.delivery = coalesced"), [3 * size]);
+    // Who waits for the delivery pauses until then.
+    let flushed = "pipe.c2s.delivery = coalesced\npipe.c2s.flush = delivered";
+    assert_eq!(reads_of_three(flushed), [size; 3]);
+}
+
+#[test]
+fn a_waiting_end_is_woken_in_vain_so_many_times_for_each_true_wake_up() {
+    let ran = with("pipe.c2s.spurious = 2", &calls(3));
+    // The reader waits once behind each of three messages.
+    let in_vain = ran.events("woken-in-vain");
+    assert_eq!(in_vain.len(), 2 * 3);
+    assert!(
+        in_vain
+            .iter()
+            .all(|e| e.subject == Name::new("pipe", "c2s"))
+    );
+    let polls = |ran: &Ran| {
+        let reader = Name::new("server", "read");
+        let polls = ran.events("poll").into_iter();
+        polls.filter(|event| event.subject == reader).count()
+    };
+    assert_eq!(polls(&ran), polls(&with("", &calls(3))) + 2 * 3);
+    assert_eq!(ran.c2s.got.len(), 3 * SIZE);
+    let blocked = with("pipe.c2s.spurious = 3\npipe.c2s.capacity = 100", &calls(2));
+    assert_eq!(blocked.c2s.got.len(), 2 * SIZE);
+    let healed = Traffic {
+        healed: true,
+        ..calls(3)
+    };
+    let healed = with("pipe.c2s.spurious = 2", &healed);
+    assert_eq!(healed.events("woken-in-vain").len(), 0);
+}
+
 #[test]
 fn every_fault_fires_under_some_seed_at_every_kind_of_time() {
     let traffic = Traffic {
@@ -664,7 +887,7 @@ fn every_fault_fires_under_some_seed_at_every_kind_of_time() {
         ..calls(0)
     };
     let (mut whats, mut whens) = (BTreeSet::new(), BTreeSet::new());
-    for seed in 0..2000 {
+    for seed in 0..4000 {
         let ran = ran(&plan(""), Some(Seed(seed)), &traffic);
         let answers = ran.report.answers.as_ref().unwrap();
         let answer = |path: String| {
@@ -689,7 +912,7 @@ fn every_fault_fires_under_some_seed_at_every_kind_of_time() {
     let words = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         words(&whats),
-        "half-close read-error reset stall stall-for-good write-error"
+        "close-error flush-error half-close read-error reset stall stall-for-good write-error"
     );
     assert_eq!(
         words(&whens),

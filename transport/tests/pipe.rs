@@ -20,7 +20,7 @@ use dismantle_sim::{
 use dismantle_transport::{End, Link, Pipe, Reader, Writer};
 use futures::io::{AsyncRead, AsyncWrite};
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 4000;
 
 const CHECKED: EventKind = EventKind::new("checked");
 
@@ -62,6 +62,7 @@ enum ReadEnd {
 enum WriteEnd {
     Done,
     Failed(ErrorKind),
+    FlushFailed(ErrorKind),
 }
 
 /// What the two ends of one direction saw and did.
@@ -75,6 +76,9 @@ struct Seen {
     reader_dropped: bool,
     writer_dropped: bool,
     writer_closed: bool,
+    /// It waits for a flush or a close.
+    flushing: bool,
+    close_failed: bool,
     /// The owner's doing.
     shut: bool,
     clogged: bool,
@@ -160,9 +164,11 @@ async fn write(sim: Sim, mut numbers: Numbers, mut writer: Writer, seen: Shared,
                 }
                 dawdle(&sim, &mut numbers).await;
             }
+            seen.borrow_mut().flushing = true;
             let flushed = poll_fn(|context| Pin::new(&mut writer).poll_flush(context)).await;
+            seen.borrow_mut().flushing = false;
             if let Err(error) = flushed {
-                break 'writing WriteEnd::Failed(error.kind());
+                break 'writing WriteEnd::FlushFailed(error.kind());
             }
         }
         WriteEnd::Done
@@ -170,10 +176,13 @@ async fn write(sim: Sim, mut numbers: Numbers, mut writer: Writer, seen: Shared,
     seen.borrow_mut().write_end = Some(end);
     dawdle(&sim, &mut numbers).await;
     if numbers.one_in(2) {
-        poll_fn(|context| Pin::new(&mut writer).poll_close(context))
-            .await
-            .unwrap();
-        seen.borrow_mut().writer_closed = true;
+        seen.borrow_mut().flushing = true;
+        let closed = poll_fn(|context| Pin::new(&mut writer).poll_close(context)).await;
+        seen.borrow_mut().flushing = false;
+        match closed {
+            Ok(()) => seen.borrow_mut().writer_closed = true,
+            Err(_) => seen.borrow_mut().close_failed = true,
+        }
         dawdle(&sim, &mut numbers).await;
     }
     if numbers.one_in(2) {
@@ -296,6 +305,9 @@ struct Fate {
     half_close_loses: bool,
     read_error: bool,
     write_error: bool,
+    flush_error: bool,
+    close_error: bool,
+    flush_waits: bool,
     stalled: bool,
     stays_open: bool,
     capacity: u64,
@@ -334,6 +346,9 @@ impl Fate {
             half_close_loses: struck(own, 1) && (by_message(0) || by_message(1)),
             read_error: struck(own, 5),
             write_error: struck(own, 6),
+            flush_error: struck(own, 7),
+            close_error: struck(own, 8),
+            flush_waits: word("flush") == "delivered",
             stalled: seen.clogged || struck(own, 4),
             stays_open: word("on_drop") == "stays-open",
             capacity: match answer("capacity") {
@@ -415,18 +430,26 @@ fn check(seen: &Seen, fate: &Fate, held: Option<&Held>, cases: &mut BTreeMap<Str
 
     match seen.write_end {
         Some(WriteEnd::Done) => {}
-        Some(WriteEnd::Failed(ErrorKind::ConnectionReset)) => {
-            case("write reset");
-            assert!(fate.reset);
-        }
-        Some(WriteEnd::Failed(ErrorKind::BrokenPipe)) => {
-            case("write broken");
-            assert!(closed || seen.reader_dropped);
-        }
-        Some(WriteEnd::Failed(kind)) => {
-            case("write error");
-            assert!(fate.write_error && kind == ErrorKind::Other, "{kind}");
-        }
+        Some(WriteEnd::Failed(kind) | WriteEnd::FlushFailed(kind)) => match kind {
+            ErrorKind::ConnectionReset => {
+                case("write reset");
+                assert!(fate.reset);
+            }
+            ErrorKind::BrokenPipe => {
+                case("write broken");
+                assert!(closed || seen.reader_dropped);
+            }
+            kind if seen.write_end == Some(WriteEnd::FlushFailed(kind)) => {
+                case("flush error");
+                assert!(fate.write_error || fate.flush_error, "{kind}");
+                assert_eq!(kind, ErrorKind::Other);
+            }
+            kind => {
+                case("write error");
+                assert!(fate.write_error && kind == ErrorKind::Other, "{kind}");
+            }
+        },
+        None if seen.flushing => {}
         None => {
             case("write blocked");
             let told = fate.reset || fate.write_error || closed || seen.reader_dropped;
@@ -438,6 +461,22 @@ fn check(seen: &Seen, fate: &Fate, held: Option<&Held>, cases: &mut BTreeMap<Str
             let nobody_reads = fate.stalled || seen.read_end.is_some();
             assert!(nobody_reads, "nothing holds up the writer");
         }
+    }
+
+    if seen.flushing {
+        case("flush waits");
+        assert!(fate.flush_waits && fate.stalled && seen.backlog_bytes > 0);
+        let told = fate.reset || closed || seen.reader_dropped;
+        assert!(!told, "the flushing writer was not told");
+        if seen.write_end.is_none() {
+            assert!(!fate.write_error && !fate.flush_error);
+        } else {
+            assert!(!fate.close_error);
+        }
+    }
+    if seen.close_failed {
+        case("close error");
+        assert!(fate.close_error);
     }
 }
 
@@ -491,7 +530,11 @@ fn whatever_the_plan_bytes_are_kept_and_nobody_waits_in_vain() {
         [
             "at-once",
             "byte",
+            "close error",
+            "coalesced",
             "end of file",
+            "flush error",
+            "flush waits",
             "lost",
             "message",
             "read error",

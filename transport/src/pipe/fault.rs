@@ -7,11 +7,13 @@ use super::Pipe;
 /// How many faults one direction may have.
 const FAULTS_MAX: u32 = 2;
 
-const DELIVERIES: [&str; 3] = ["at-once", "message", "byte"];
+const DELIVERIES: [&str; 4] = ["at-once", "message", "byte", "coalesced"];
 pub(super) const AT_ONCE: u64 = 0;
 pub(super) const BY_MESSAGE: u64 = 1;
+pub(super) const BY_BYTE: u64 = 2;
+pub(super) const COALESCED: u64 = 3;
 
-const WHATS: [&str; 7] = [
+const WHATS: [&str; 9] = [
     "nothing",
     "half-close",
     "reset",
@@ -19,6 +21,8 @@ const WHATS: [&str; 7] = [
     "stall-for-good",
     "read-error",
     "write-error",
+    "flush-error",
+    "close-error",
 ];
 
 const WHENS: [&str; 12] = [
@@ -37,7 +41,7 @@ const WHENS: [&str; 12] = [
 ];
 
 /// The pipes' decisions; the first star is the direction, `c2s` or `s2c`.
-pub static QUESTIONS: [Question; 12] = [
+pub static QUESTIONS: [Question; 14] = [
     Question::count(
         "pipe.*.capacity",
         (0, 1 << 20),
@@ -62,9 +66,9 @@ pub static QUESTIONS: [Question; 12] = [
     Question::word(
         "pipe.*.delivery",
         &DELIVERIES,
-        &[share(4, 0, 0), share(5, 1, 1), share(1, 2, 2)],
+        &[share(4, 0, 0), share(5, 1, 1), share(1, 2, 3)],
     )
-    .about("what a step of the pipe delivers"),
+    .about("what a step of the pipe delivers; coalesced is all, once the writer pauses"),
     Question::count(
         "pipe.*.delay_us",
         (0, 10_000_000),
@@ -86,6 +90,7 @@ pub static QUESTIONS: [Question; 12] = [
             share(2, 1, 3),
             share(1, 4, 4),
             share(2, 5, 6),
+            share(1, 7, 8),
         ],
     )
     .about("what breaks"),
@@ -117,6 +122,19 @@ pub static QUESTIONS: [Question; 12] = [
     )
     .about("how long a stall lasts"),
     Question::word("pipe.*.tap", &["on", "off"], &[]).about("whether messages are told apart"),
+    Question::word(
+        "pipe.*.flush",
+        &["at-once", "delivered"],
+        &[share(6, 0, 0), share(1, 1, 1)],
+    )
+    .about("when a flush or a close completes; delivered is behind the backlog and any stall"),
+    Question::count(
+        "pipe.*.spurious",
+        (0, 1000),
+        0,
+        &[share(8, 0, 0), share(1, 1, 3)],
+    )
+    .about("how many times an end that waits is woken in vain before each true wake-up"),
 ];
 
 const FAULT: EventKind = EventKind::new("fault");
@@ -182,16 +200,10 @@ impl Pipe {
                 state.close();
             }
             "reset" => self.reset(),
-            "read-error" => {
-                let mut state = self.0.borrow_mut();
-                state.read_error = true;
-                state.wake_all();
-            }
-            "write-error" => {
-                let mut state = self.0.borrow_mut();
-                state.write_error = true;
-                state.wake_all();
-            }
+            "read-error" => self.0.borrow_mut().fail(|broken| &mut broken.read),
+            "write-error" => self.0.borrow_mut().fail(|broken| &mut broken.write),
+            "flush-error" => self.0.borrow_mut().fail(|broken| &mut broken.flush),
+            "close-error" => self.0.borrow_mut().fail(|broken| &mut broken.close),
             "stall-for-good" => self.0.borrow_mut().stalled_for_good = true,
             "stall" => {
                 self.0.borrow_mut().stalls += 1;

@@ -8,6 +8,8 @@
 
 mod fault;
 mod state;
+mod tap;
+mod waiter;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -19,6 +21,7 @@ use std::task::{Context, Poll};
 use dismantle_sim::{Name, Sim};
 use futures::io::{AsyncRead, AsyncWrite};
 
+use fault::COALESCED;
 pub use fault::QUESTIONS;
 use state::State;
 
@@ -104,7 +107,7 @@ impl Link {
 
     fn strike(&self, when: &'static str, number: u32) {
         for pipe in [&self.c2s, &self.s2c] {
-            let due = pipe.0.borrow().due(when, number);
+            let due = pipe.0.borrow().tap.due(when, number);
             for fault in due {
                 pipe.break_now(fault);
             }
@@ -119,12 +122,13 @@ pub struct Pipe(Rc<RefCell<State>>);
 impl Pipe {
     fn new(sim: &Sim, direction: &'static str) -> Self {
         let state = State::new(sim, direction);
-        let (pumped, faults) = (state.pumped(), state.faults.clone());
+        let pumped = state.pumped();
+        let timed: Vec<_> = state.tap.faults("time").collect();
         let pipe = Self(Rc::new(RefCell::new(state)));
         if pumped {
             sim.spawn(Name::new("pipe", direction), pipe.clone().pump());
         }
-        for fault in faults.into_iter().filter(|fault| fault.when == "time") {
+        for fault in timed {
             let (pipe, sim) = (pipe.clone(), sim.clone());
             sim.clone()
                 .spawn(Name::new(direction, "fault"), async move {
@@ -171,12 +175,27 @@ impl Pipe {
             if !more {
                 return;
             }
+            if self.0.borrow().delivery == COALESCED {
+                self.pause().await;
+            }
             let delay_us = self.0.borrow().delay_us;
             if delay_us > 0 {
                 sim.sleep_us(delay_us).await;
             }
             self.0.borrow_mut().deliver();
             yield_now().await;
+        }
+    }
+
+    /// Ends when every other ready task had its turn and none of them has written.
+    async fn pause(&self) {
+        let written = || self.0.borrow().written;
+        loop {
+            let before = written();
+            yield_now().await;
+            if written() == before {
+                return;
+            }
         }
     }
 }
@@ -193,13 +212,7 @@ impl AsyncRead for Reader {
         let pipe = &self.0;
         loop {
             // A fault strikes when the reader stands before its byte.
-            let struck = {
-                let mut state = pipe.0.borrow_mut();
-                match state.allowed() {
-                    0 => Some(state.barriers.remove(0).1),
-                    _ => None,
-                }
-            };
+            let struck = pipe.0.borrow_mut().strike();
             match struck {
                 Some(fault) => pipe.break_now(fault),
                 None => return pipe.0.borrow_mut().poll_read(context, buffer),
@@ -226,13 +239,12 @@ impl AsyncWrite for Writer {
         self.0.0.borrow_mut().poll_write(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.0.borrow().writable())
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.0.borrow_mut().poll_flush(context)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.0.borrow_mut().close();
-        Poll::Ready(Ok(()))
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.0.borrow_mut().poll_close(context)
     }
 }
 

@@ -1,20 +1,19 @@
 //! The bytes of one direction and the two ends that wait for them.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Weak;
 use std::task::{Context, Poll, Waker};
 
 use dismantle_sim::{EventKind, Name, Sim};
 
-use super::fault::{AT_ONCE, BY_MESSAGE, Fault, QUESTIONS};
+use super::fault::{AT_ONCE, BY_BYTE, BY_MESSAGE, Fault, QUESTIONS};
+use super::tap::Tap;
+use super::waiter::Waiter;
 use crate::bytes::Bytes;
-use crate::frame::{Framer, MessageKind};
 
 const WRITTEN: EventKind = EventKind::new("written");
 const READ: EventKind = EventKind::new("read");
-const MESSAGE: EventKind = EventKind::new("on-the-wire");
 const DELIVERED: EventKind = EventKind::new("delivered");
 const CLOSED: EventKind = EventKind::new("closed");
 const READER_GONE: EventKind = EventKind::new("reader-dropped");
@@ -27,11 +26,11 @@ pub(super) struct State {
     pub(super) capacity: usize,
     write_max: usize,
     read_max: usize,
-    delivery: u64,
+    pub(super) delivery: u64,
     pub(super) delay_us: u64,
     closes_on_drop: bool,
-    tap: bool,
-    pub(super) faults: Vec<Fault>,
+    /// Whether flushes and closes wait for what was accepted.
+    flush_waits: bool,
     /// The other direction. Weak, or the two would keep each other alive.
     pub(super) peer: Weak<RefCell<State>>,
 
@@ -39,31 +38,33 @@ pub(super) struct State {
     in_flight: Bytes,
     /// Delivered and not yet read.
     readable: Bytes,
-    framer: Framer,
-    /// Ends of frames that are not yet delivered, as offsets in the stream.
-    frame_ends: VecDeque<u64>,
-    kinds_seen: [u32; 10],
-    messages_seen: u32,
-    /// Where a fault waits in the stream, by the offset of the first byte that it keeps back.
-    pub(super) barriers: Vec<(u64, Fault)>,
+    pub(super) tap: Tap,
 
-    written: u64,
+    pub(super) written: u64,
     pub(super) read: u64,
     lost: u64,
     /// No more bytes will be written; the reader gets end of file behind the backlog.
     closed: bool,
     reset: bool,
-    pub(super) read_error: bool,
-    pub(super) write_error: bool,
+    broken: Broken,
     /// Stalls under way; the last one to end lets go.
     pub(super) stalls: u32,
     pub(super) stalled_for_good: bool,
     reader_gone: bool,
     writer_gone: bool,
 
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: Waiter,
+    writer: Waiter,
     pump: Option<Waker>,
+}
+
+/// Which operations of the ends fail.
+#[derive(Default)]
+pub(super) struct Broken {
+    pub(super) read: bool,
+    pub(super) write: bool,
+    pub(super) flush: bool,
+    pub(super) close: bool,
 }
 
 impl State {
@@ -79,29 +80,23 @@ impl State {
             delivery: ask(3),
             delay_us: ask(4),
             closes_on_drop: ask(5) == 0,
-            tap: ask(11) == 0,
-            faults: Fault::all_of(sim, direction),
+            flush_waits: ask(12) == 1,
             peer: Weak::new(),
             in_flight: Bytes::default(),
             readable: Bytes::default(),
-            framer: Framer::default(),
-            frame_ends: VecDeque::new(),
-            kinds_seen: [0; 10],
-            messages_seen: 0,
-            barriers: Vec::new(),
+            tap: Tap::new(ask(11) == 0, Fault::all_of(sim, direction)),
             written: 0,
             read: 0,
             lost: 0,
             closed: false,
             reset: false,
-            read_error: false,
-            write_error: false,
+            broken: Broken::default(),
             stalls: 0,
             stalled_for_good: false,
             reader_gone: false,
             writer_gone: false,
-            reader: None,
-            writer: None,
+            reader: Waiter::new(ask(13)),
+            writer: Waiter::new(ask(13)),
             pump: None,
         }
     }
@@ -125,8 +120,11 @@ impl State {
     }
 
     pub(super) fn wake_all(&mut self) {
-        let wakers = [self.reader.take(), self.writer.take(), self.pump.take()];
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        self.reader.wake();
+        self.writer.wake();
+        if let Some(waker) = self.pump.take() {
+            waker.wake();
+        }
     }
 
     pub(super) fn lose_backlog(&mut self) {
@@ -150,6 +148,12 @@ impl State {
         self.wake_all();
     }
 
+    /// From now on operations of one sort fail.
+    pub(super) fn fail(&mut self, operations: impl FnOnce(&mut Broken) -> &mut bool) {
+        *operations(&mut self.broken) = true;
+        self.wake_all();
+    }
+
     pub(super) fn drop_reader(&mut self) {
         self.reader_gone = true;
         self.sim.event(READER_GONE, self.name, [self.backlog(), 0]);
@@ -163,45 +167,9 @@ impl State {
         self.wake_all();
     }
 
-    pub(super) fn due(&self, when: &str, number: u32) -> Vec<Fault> {
-        let due = |fault: &&Fault| fault.when == when && fault.at == number;
-        self.faults.iter().filter(due).copied().collect()
-    }
-
-    /// Looks at accepted bytes: which messages are they, and does a fault wait for one of them?
-    fn tap(&mut self, mut bytes: &[u8]) {
-        while let Some(frame) = self.framer.next(&mut bytes) {
-            let kind = frame.kind as usize;
-            self.kinds_seen[kind] += 1;
-            self.messages_seen += 1;
-            if self.delivery == BY_MESSAGE {
-                self.frame_ends.push_back(frame.end);
-            }
-            let number = self.kinds_seen[kind];
-            self.sim.event(
-                message_event(frame.kind),
-                self.name,
-                [u64::from(number), frame.end.saturating_sub(frame.start)],
-            );
-            if self.faults.is_empty() {
-                continue;
-            }
-            let mut due = self.due(frame.kind.word(), number);
-            due.extend(self.due("message", self.messages_seen));
-            for fault in due {
-                let offset = (frame.start + fault.byte).min(frame.end).max(self.read);
-                self.barriers.push((offset, fault));
-                self.barriers.sort_by_key(|(offset, _)| *offset);
-            }
-        }
-    }
-
-    /// Bytes up to which the reader may read before a fault strikes.
-    pub(super) fn allowed(&self) -> u64 {
-        match self.barriers.first() {
-            Some((offset, _)) => offset.saturating_sub(self.read),
-            None => u64::MAX,
-        }
+    /// Takes the fault that the reader stands before, if there is one.
+    pub(super) fn strike(&mut self) -> Option<Fault> {
+        self.tap.struck(self.read)
     }
 
     pub(super) fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<bool> {
@@ -222,29 +190,23 @@ impl State {
     /// Moves one unit from in flight to readable.
     pub(super) fn deliver(&mut self) {
         let delivered_to = self.written - self.lost - self.in_flight.len() as u64;
-        while self
-            .frame_ends
-            .front()
-            .is_some_and(|end| *end <= delivered_to)
-        {
-            self.frame_ends.pop_front();
-        }
-        let unit = match (self.delivery, self.frame_ends.front()) {
-            (BY_MESSAGE, Some(end)) => end - delivered_to,
-            (BY_MESSAGE | AT_ONCE, _) => u64::MAX,
-            _ => 1,
+        let unit = match self.delivery {
+            BY_MESSAGE => self.tap.rest_of_frame(delivered_to),
+            BY_BYTE => 1,
+            _ => u64::MAX,
         };
         let unit = unit.min(self.in_flight.len() as u64) as usize;
         self.in_flight.move_to(&mut self.readable, unit);
         self.sim.event(DELIVERED, self.name, [unit as u64, 0]);
         self.conserved();
-        self.wake_reader();
+        self.reader.wake();
+        if self.flush_waits {
+            self.writer.wake();
+        }
     }
 
-    fn wake_reader(&mut self) {
-        if let Some(waker) = self.reader.take() {
-            waker.wake();
-        }
+    fn stalled(&self) -> bool {
+        self.stalls > 0 || self.stalled_for_good
     }
 
     pub(super) fn poll_read(
@@ -255,29 +217,25 @@ impl State {
         if self.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.read_error {
+        if self.broken.read {
             return Poll::Ready(Err(io::Error::other("injected read error")));
         }
-        let most = (self.readable.len() as u64).min(self.allowed()) as usize;
+        let most = (self.readable.len() as u64).min(self.tap.allowed(self.read)) as usize;
         let count = buffer.len().min(most).min(self.read_max);
-        let stalled = self.stalls > 0 || self.stalled_for_good;
-        if count > 0 && !stalled {
+        if count > 0 && !self.stalled() {
             self.readable.take_into(&mut buffer[..count]);
             self.read += count as u64;
             self.sim.event(READ, self.name, [count as u64, 0]);
             self.conserved();
-            if let Some(waker) = self.writer.take() {
-                waker.wake();
-            }
+            self.writer.wake();
             return Poll::Ready(Ok(count));
         }
         let ended = self.backlog() == 0 && (self.closed || self.writer_gone && self.closes_on_drop);
-        if ended && !stalled {
+        if ended && !self.stalled() {
             return Poll::Ready(Ok(0));
         }
-        self.reader = Some(context.waker().clone());
-        self.sim.waits_for("bytes from", self.name);
-        Poll::Pending
+        self.reader
+            .wait(&self.sim, "bytes from", self.name, context)
     }
 
     pub(super) fn poll_write(
@@ -291,14 +249,12 @@ impl State {
         let room = self.capacity.saturating_sub(self.backlog() as usize);
         let count = bytes.len().min(room).min(self.write_max);
         if count == 0 && !bytes.is_empty() {
-            self.writer = Some(context.waker().clone());
-            self.sim.waits_for("room in", self.name);
-            return Poll::Pending;
+            return self.writer.wait(&self.sim, "room in", self.name, context);
         }
         let bytes = &bytes[..count];
-        if self.tap {
-            self.tap(bytes);
-        }
+        let by_message = self.delivery == BY_MESSAGE;
+        self.tap
+            .look(&self.sim, self.name, bytes, self.read, by_message);
         self.written += count as u64;
         self.sim.event(WRITTEN, self.name, [count as u64, 0]);
         if self.pumped() {
@@ -308,29 +264,57 @@ impl State {
             }
         } else {
             self.readable.put(bytes);
-            self.wake_reader();
+            self.reader.wake();
         }
         self.conserved();
         Poll::Ready(Ok(count))
     }
 
-    pub(super) fn writable(&self) -> io::Result<()> {
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Err(error) = self.writable() {
+            return Poll::Ready(Err(error));
+        }
+        if self.broken.flush {
+            return Poll::Ready(Err(io::Error::other("injected flush error")));
+        }
+        if self.holds_back() {
+            return self
+                .writer
+                .wait(&self.sim, "delivery by", self.name, context);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A close that fails leaves the pipe as it was.
+    pub(super) fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken.close {
+            return Poll::Ready(Err(io::Error::other("injected close error")));
+        }
+        if !self.closed && self.holds_back() {
+            return self
+                .writer
+                .wait(&self.sim, "delivery by", self.name, context);
+        }
+        self.close();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether a flush has to wait for what was accepted.
+    fn holds_back(&self) -> bool {
+        let undelivered = !self.in_flight.is_empty() || self.stalled() && self.backlog() > 0;
+        self.flush_waits && undelivered
+    }
+
+    fn writable(&self) -> io::Result<()> {
         if self.reset {
             Err(io::ErrorKind::ConnectionReset.into())
-        } else if self.write_error {
+        } else if self.broken.write {
             Err(io::Error::other("injected write error"))
         } else if self.closed || self.reader_gone {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {
             Ok(())
         }
-    }
-}
-
-fn message_event(kind: MessageKind) -> EventKind {
-    match kind {
-        MessageKind::Other => MESSAGE,
-        kind => EventKind::new(kind.word()),
     }
 }
 
