@@ -23,6 +23,6 @@ pub use vat::Vat;
 use dismantle_sim::Question;
 
 /// The questions that this crate's parts ask.
-pub fn questions() -> [&'static [Question]; 2] {
-    [&pipe::QUESTIONS, &exception::QUESTIONS]
+pub fn questions() -> [&'static [Question]; 3] {
+    [&pipe::QUESTIONS, &exception::QUESTIONS, &vat::QUESTIONS]
 }

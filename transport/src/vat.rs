@@ -17,12 +17,21 @@ use capnp_rpc::{
     Connection, Disconnector, FlowController, IncomingMessage, OutgoingMessage, RpcSystem,
     VatNetwork, twoparty,
 };
-use dismantle_sim::{EventKind, JoinHandle, Name, Sim, Stopped, Tracked};
+use dismantle_sim::{EventKind, JoinHandle, Name, Question, Sim, Stopped, Tracked, share};
 use futures::{FutureExt, TryFutureExt};
 
 use crate::compat::Untyped;
 use crate::message::{Incoming, Outgoing};
 use crate::pipe::{CONNECTIONS_MAX, End, Reader};
+
+/// The decisions of every vat; the star is `client` or `server`.
+pub static QUESTIONS: [Question; 1] = [Question::count(
+    "vat.*.window_bytes",
+    (1, 1 << 30),
+    65_536,
+    &[share(2, 65_536, 65_536), share(1, 1, 2000)],
+)
+.about("what a stream may have on its way before its writer waits; upstream's default is 64 KiB")];
 
 const SHUTDOWN: EventKind = EventKind::new("shutdown");
 const ENDED: EventKind = EventKind::new("system-ended");
@@ -31,6 +40,7 @@ const ENDED: EventKind = EventKind::new("system-ended");
 pub struct Vat {
     sim: Sim,
     name: &'static str,
+    window_bytes: u64,
     peer: Side,
     system: Weak<System>,
     /// Before [`Vat::start`]; then its task owns it.
@@ -71,8 +81,12 @@ impl Vat {
             Side::Client => (client, Side::Server),
             Side::Server => (server, Side::Client),
         };
+        let options = ReaderOptions::new();
+        let mut inner = twoparty::VatNetwork::new(end.reader, end.writer, side, options);
+        let window_bytes = sim.ask(&QUESTIONS[0], &[name.into()]);
+        inner.set_window_size(window_bytes as usize);
         let network = Network {
-            inner: twoparty::VatNetwork::new(end.reader, end.writer, side, ReaderOptions::new()),
+            inner,
             names: Names::new(sim, name),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
@@ -81,6 +95,7 @@ impl Vat {
         Self {
             sim: sim.clone(),
             name,
+            window_bytes,
             peer,
             system: Rc::downgrade(&system),
             idle: RefCell::new(Some(system)),
@@ -91,6 +106,11 @@ impl Vat {
     /// `client` or `server`, with the number of a further connection.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The window of each stream that it writes.
+    pub fn window_bytes(&self) -> u64 {
+        self.window_bytes
     }
 
     /// The peer's bootstrap capability: sends a Bootstrap message, if there is no connection
