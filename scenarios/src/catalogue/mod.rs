@@ -3,6 +3,7 @@
 //! They use nothing but what a user's own scenario can use.
 
 mod act;
+mod ending;
 mod object;
 mod session;
 mod waiting;
@@ -12,6 +13,10 @@ mod exception;
 mod orderly;
 mod pipeline;
 mod program;
+
+mod callback;
+mod promise;
+mod streaming;
 
 mod planted;
 
@@ -24,6 +29,9 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &exception::Exception,
     &orderly::Orderly,
     &pipeline::Pipeline,
+    &streaming::Streaming,
+    &callback::Callback,
+    &promise::Promised,
     &planted::PlantedPanic,
     &planted::PlantedAbort,
     &planted::PlantedHang,

@@ -3,8 +3,9 @@
 use capnp::capability::Client;
 use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use dismantle_sim::{Name, Sim, Stopped};
+use dismantle_sim::{JoinHandle, Name, Sim, Stopped};
 use dismantle_transport::{Link, Vat};
+use futures::FutureExt;
 
 use super::waiting::waiting;
 
@@ -12,6 +13,8 @@ use super::waiting::waiting;
 pub struct Session {
     /// Dropped first: what the owner holds of the server.
     pub server: Option<Client>,
+    /// What it holds of the client, if the client serves anything.
+    pub client: Option<Client>,
     /// The client's vat.
     pub client_vat: Vat,
     /// The server's vat.
@@ -25,15 +28,23 @@ pub struct Session {
 impl Session {
     /// Connects a client to a server that serves `bootstrap`.
     pub fn new(sim: &Sim, bootstrap: Client) -> Self {
+        Self::between(sim, None, bootstrap)
+    }
+
+    /// The same with a client that serves its own bootstrap object, if it has one.
+    pub fn between(sim: &Sim, client: Option<Client>, server: Client) -> Self {
         let (link, client_end, server_end) = Link::new(sim);
-        let client_vat = Vat::new(sim, Side::Client, client_end, None);
-        let server_vat = Vat::new(sim, Side::Server, server_end, Some(bootstrap));
+        let mutual = client.is_some();
+        let client_vat = Vat::new(sim, Side::Client, client_end, client);
+        let server_vat = Vat::new(sim, Side::Server, server_end, Some(server));
         let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         let server = Some(client_vat.bootstrap());
+        let client = mutual.then(|| server_vat.bootstrap());
         client_vat.start();
         server_vat.start();
         Self {
             server,
+            client,
             client_vat,
             server_vat,
             link,
@@ -48,21 +59,34 @@ impl Session {
     /// # Errors
     /// [`Stopped`] after a panic.
     pub fn disconnect(&mut self) -> Result<bool, Stopped> {
-        let mut all_ended = true;
-        for side in 0..2 {
-            let vat = [&self.client_vat, &self.server_vat][side];
-            let Some(disconnector) = self.disconnectors[side].take().filter(|_| !vat.has_ended())
-            else {
-                continue;
-            };
-            let name = Name::new(vat.name(), "disconnect");
-            let disconnected = waiting(&self.sim, "end of", name, disconnector);
-            let done = self.sim.spawn_must_end(name, disconnected);
-            // Upstream may report that the shutdown failed; that is an end, too.
-            all_ended &= self.sim.run_until(&done)?.is_some();
-            self.sim.settle()?;
-        }
-        Ok(all_ended)
+        let client_ended = self.disconnect_vat(0)?;
+        Ok(self.disconnect_vat(1)? && client_ended)
+    }
+
+    /// Shuts down the client (0) or the server (1) and waits for it, unless it has ended. Whether
+    /// it came to its end.
+    ///
+    /// # Errors
+    /// [`Stopped`] after a panic.
+    pub fn disconnect_vat(&mut self, side: usize) -> Result<bool, Stopped> {
+        let Some(done) = self.begin_disconnect(side) else {
+            return Ok(true);
+        };
+        // Upstream may report that the shutdown failed; that is an end, too.
+        let ended = self.sim.run_until(&done)?.is_some();
+        self.sim.settle()?;
+        Ok(ended)
+    }
+
+    /// Starts what shuts down the client (0) or the server (1), unless that has ended or was
+    /// asked before.
+    pub fn begin_disconnect(&mut self, side: usize) -> Option<JoinHandle<()>> {
+        let vat = [&self.client_vat, &self.server_vat][side];
+        let disconnector = self.disconnectors[side].take();
+        let disconnector = disconnector.filter(|_| !vat.has_ended())?;
+        let name = Name::new(vat.name(), "disconnect");
+        let disconnected = waiting(&self.sim, "end of", name, disconnector).map(drop);
+        Some(self.sim.spawn_must_end(name, disconnected))
     }
 
     /// Destroys the client's parts, then the server's.
@@ -73,6 +97,10 @@ impl Session {
         self.drop_server_cap()?;
         self.client_vat.drop_system()?;
         self.sim.settle()?;
+        if let Some(client) = self.client.take() {
+            let action = Name::new("server", "drop-bootstrap");
+            self.sim.act(action, || drop(client))?;
+        }
         self.server_vat.drop_system()
     }
 
