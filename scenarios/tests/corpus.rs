@@ -1,7 +1,7 @@
 //! Does every plan of the corpus still show what it was kept for?
 //!
-//! The plans were found by `fuzz program` against capnp-rpc 0.27.3 and made small by deleting
-//! decisions. Against another release the findings may be gone; then there is nothing to compare.
+//! The plans were found by `fuzz` against capnp-rpc 0.27.3 and made small by deleting decisions.
+//! Against another release the findings may be gone; then there is nothing to compare.
 
 use std::fs;
 use std::path::{Path, PathBuf};
