@@ -38,7 +38,7 @@ static PARAMETERS: [Question; 14] = [
         "length",
         (1, 1_000_000),
         1,
-        &[share(2, 1, 1), share(1, 2, 8)],
+        &[share(4, 1, 1), share(2, 2, 8), share(1, 8, 80)],
     )
     .about("promises in the chain"),
     Question::count("calls", (0, 1_000_000), 3, &[share(1, 0, 12)])
