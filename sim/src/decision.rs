@@ -396,7 +396,7 @@ impl Decisions {
 }
 
 /// The printed path of a decision, segments quoted where TOML wants it: `op.3.what`.
-fn path(question: &Question, parts: &[Part]) -> String {
+pub(crate) fn path(question: &Question, parts: &[Part]) -> String {
     let mut parts = parts.iter();
     let mut path = String::new();
     for segment in question.pattern.split('.') {

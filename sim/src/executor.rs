@@ -21,7 +21,7 @@ use futures::task::{LocalFutureObj, LocalSpawn, SpawnError};
 use serde::Serialize;
 use slab::Slab;
 
-use crate::decision::{Question, share};
+use crate::decision::{Part, Question, share};
 use crate::name::Name;
 use crate::run::{Sim, Stopped};
 use crate::trace::EventKind;
@@ -234,15 +234,22 @@ impl Executor {
     }
 
     fn priority(sim: &Sim, name: Name, epoch: u32) -> u32 {
-        let answer = match epoch {
-            _ if sim.healed() => 0,
-            // Half of the seeds keep to first in, first out.
-            _ if sim.profile("priorities", 2) == 0 && epoch == 0 => {
-                sim.ask_drawn(&QUESTIONS[0], &[name.into()], &[])
-            }
-            0 => sim.ask(&QUESTIONS[0], &[name.into()]),
-            _ => sim.ask(&QUESTIONS[2], &[name.into(), epoch.into()]),
+        if sim.healed() {
+            return 0;
+        }
+        let (question, parts): (_, &[Part]) = match epoch {
+            0 => (&QUESTIONS[0], &[name.into()]),
+            _ => (&QUESTIONS[2], &[name.into(), epoch.into()]),
         };
+        // Half of the seeds keep to first in, first out.
+        let answer = match epoch == 0 && sim.profile("priorities", 2) == 0 {
+            true => sim.ask_drawn(question, parts, &[]),
+            false => sim.ask(question, parts),
+        };
+        if answer != 0 && sim.real_io() {
+            sim.ignore(question, parts);
+            return 0;
+        }
         answer as u32
     }
 

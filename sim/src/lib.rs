@@ -39,6 +39,7 @@ mod plan;
 mod breach;
 mod clock;
 mod executor;
+mod outside;
 mod trace;
 mod track;
 

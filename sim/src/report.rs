@@ -100,6 +100,8 @@ pub struct Report {
     pub own_panic: bool,
     /// Answers of the plan that the run never asked for: nothing came of them.
     pub never_asked: Vec<String>,
+    /// Answers that real input and output could not follow; see [`crate::Options::real_io`].
+    pub ignored: Vec<String>,
     /// The answers that were not the default, in the order asked, if they were recorded.
     pub answers: Option<Vec<(String, Value)>>,
     /// The events, if they were kept; the first [`crate::TRACE_EVENTS_MAX`].

@@ -21,6 +21,7 @@ use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
 use crate::fault::Guarded;
 use crate::last_words::LastWords;
 use crate::name::{Name, hash};
+use crate::outside::Outside;
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
 use crate::report::{Held, Report, StackBytes};
@@ -112,6 +113,9 @@ pub struct Options {
     pub last_words: Option<Arc<str>>,
     /// Leaves the process's own entropy in place: for the canary that shows what the pin is for.
     pub unpinned: bool,
+    /// Input and output are real, where a layer above has both kinds, and the schedule is plain:
+    /// first in, first out, whatever the plan says. Two such runs need not be equal.
+    pub real_io: bool,
 }
 
 /// Runs plans one after the other on one measured stack.
@@ -213,6 +217,7 @@ fn on_this_thread(
         held: RefCell::default(),
         clock: Clock::default(),
         executor: Executor::default(),
+        outside: Outside::new(options.real_io),
         tracker: Tracker::default(),
     }));
     let keys = sim.ask(&HASH_KEYS, &[]);
@@ -266,6 +271,7 @@ struct World {
     held: RefCell<Vec<Held>>,
     clock: Clock,
     executor: Executor,
+    outside: Outside,
     tracker: Tracker,
 }
 
@@ -288,6 +294,26 @@ impl Sim {
     /// A number below `bound` that shapes what a seed draws; 0 under a plan.
     pub fn profile(&self, name: &'static str, bound: u64) -> u64 {
         self.0.decisions.borrow().profile(name, bound)
+    }
+
+    // ---- the outside
+
+    /// Whether this run's input and output are to be real; see [`Options::real_io`].
+    pub fn real_io(&self) -> bool {
+        self.0.outside.real
+    }
+
+    /// Has `look` called before each step: it wakes the tasks that something outside lets go on,
+    /// and returns false once there can be none. The run is at rest when nothing can run after
+    /// it, so what it does not see at once is never waited for.
+    pub fn look_outside(&self, look: impl FnMut() -> bool + 'static) {
+        self.0.outside.add(Box::new(look));
+    }
+
+    /// Says in the report that this answer of the plan is not followed: real input and output
+    /// cannot.
+    pub fn ignore(&self, question: &'static Question, parts: &[Part]) {
+        self.0.outside.ignore(decision::path(question, parts));
     }
 
     // ---- phases
@@ -386,6 +412,7 @@ impl Sim {
         if world.stopped.get() {
             return Err(Stopped);
         }
+        world.outside.look();
         while !world.executor.has_ready(self) {
             match world.clock.next_us() {
                 None => return Ok(false),
@@ -676,6 +703,7 @@ impl Sim {
             own_cycle: world.own_cycle.get(),
             own_panic: world.own_panic.get(),
             never_asked: Vec::new(),
+            ignored: world.outside.ignored(),
             answers: None,
             trace,
         }
