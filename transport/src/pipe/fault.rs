@@ -167,6 +167,11 @@ impl Fault {
             _ => ask(6),
         };
         let what = WHATS[what as usize];
+        if sim.real_io() && what.ends_with("-error") {
+            // A socket has the kernel's errors and no others.
+            sim.ignore(&QUESTIONS[6], &part);
+            return None;
+        }
         (what != "nothing").then(|| Self {
             what,
             when: WHENS[ask(7) as usize],

@@ -7,6 +7,7 @@
 //! lost`; after a reset nothing is delivered; a waiting end is woken by whatever ends its wait.
 
 mod fault;
+mod socket;
 mod state;
 mod tap;
 mod waiter;
@@ -23,6 +24,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use fault::COALESCED;
 pub use fault::QUESTIONS;
+use socket::Wire;
 use state::State;
 
 /// The most connections of one run.
@@ -58,9 +60,13 @@ impl Link {
     /// If there is no such connection; there are [`CONNECTIONS_MAX`].
     pub fn numbered(sim: &Sim, number: usize) -> (Self, End, End) {
         let [c2s, s2c] = DIRECTIONS[number];
+        let [to_server, to_client] = match sim.real_io() {
+            true => Wire::pair().map(Some),
+            false => [None, None],
+        };
         let link = Self {
-            c2s: Pipe::new(sim, c2s),
-            s2c: Pipe::new(sim, s2c),
+            c2s: Pipe::new(sim, c2s, to_server),
+            s2c: Pipe::new(sim, s2c, to_client),
         };
         link.c2s.0.borrow_mut().peer = Rc::downgrade(&link.s2c.0);
         link.s2c.0.borrow_mut().peer = Rc::downgrade(&link.c2s.0);
@@ -120,11 +126,22 @@ impl Link {
 pub struct Pipe(Rc<RefCell<State>>);
 
 impl Pipe {
-    fn new(sim: &Sim, direction: &'static str) -> Self {
-        let state = State::new(sim, direction);
+    fn new(sim: &Sim, direction: &'static str, wire: Option<Wire>) -> Self {
+        let wired = wire.is_some();
+        let state = State::new(sim, direction, wire);
         let pumped = state.pumped();
         let timed: Vec<_> = state.tap.faults("time").collect();
         let pipe = Self(Rc::new(RefCell::new(state)));
+        if wired {
+            let state = Rc::downgrade(&pipe.0);
+            sim.look_outside(move || match state.upgrade() {
+                Some(state) => {
+                    state.borrow_mut().look_at_wire();
+                    true
+                }
+                None => false,
+            });
+        }
         if pumped {
             sim.spawn(Name::new("pipe", direction), pipe.clone().pump());
         }
@@ -162,9 +179,7 @@ impl Pipe {
     /// the sender's queue. A peer that does not read, seen from behind full buffers. An action
     /// of the owner.
     pub fn clog(&self) {
-        let mut state = self.0.borrow_mut();
-        state.stalled_for_good = true;
-        state.capacity = 0;
+        self.0.borrow_mut().clog();
     }
 
     /// Delivers one unit a step, for as long as anyone may still write.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use dismantle_sim::{EventKind, Name, Sim};
 
 use super::fault::{AT_ONCE, BY_BYTE, BY_MESSAGE, Fault, QUESTIONS};
+use super::socket::Wire;
 use super::tap::Tap;
 use super::waiter::Waiter;
 use crate::bytes::Bytes;
@@ -31,6 +32,8 @@ pub(super) struct State {
     closes_on_drop: bool,
     /// Whether flushes and closes wait for what was accepted.
     flush_waits: bool,
+    /// Carries the bytes if they go through the kernel; then none are in flight or readable here.
+    wire: Option<Wire>,
     /// The other direction. Weak, or the two would keep each other alive.
     pub(super) peer: Weak<RefCell<State>>,
 
@@ -69,9 +72,9 @@ pub(super) struct Broken {
 
 impl State {
     /// An open pipe without a byte in it, as the plan has it.
-    pub(super) fn new(sim: &Sim, direction: &'static str) -> Self {
+    pub(super) fn new(sim: &Sim, direction: &'static str, wire: Option<Wire>) -> Self {
         let ask = |index: usize| sim.ask(&QUESTIONS[index], &[direction.into()]);
-        Self {
+        let state = Self {
             sim: sim.clone(),
             name: Name::new("pipe", direction),
             capacity: at_least_one(ask(0)),
@@ -81,6 +84,7 @@ impl State {
             delay_us: ask(4),
             closes_on_drop: ask(5) == 0,
             flush_waits: ask(12) == 1,
+            wire,
             peer: Weak::new(),
             in_flight: Bytes::default(),
             readable: Bytes::default(),
@@ -98,16 +102,55 @@ impl State {
             reader: Waiter::new(ask(13)),
             writer: Waiter::new(ask(13)),
             pump: None,
+        };
+        state.plug_in(direction);
+        state
+    }
+
+    /// Has the wire do what a socket can, and says what it cannot.
+    fn plug_in(&self, direction: &'static str) {
+        let Some(wire) = &self.wire else { return };
+        if self.capacity != usize::MAX {
+            wire.set_capacity(self.capacity);
+        }
+        if !self.closes_on_drop {
+            wire.keep_open();
+        }
+        let cannot = [
+            // It is asked for, but the kernel counts its own bookkeeping, and has a least size.
+            (0, self.capacity != usize::MAX),
+            (3, self.delivery != AT_ONCE),
+            (4, self.delay_us > 0),
+            (12, self.flush_waits),
+        ];
+        for (index, _) in cannot.into_iter().filter(|(_, asked)| *asked) {
+            self.sim.ignore(&QUESTIONS[index], &[direction.into()]);
+        }
+    }
+
+    /// Wakes whoever waits for the kernel and need not any more.
+    pub(super) fn look_at_wire(&mut self) {
+        let Some(wire) = &self.wire else { return };
+        let reads = self.reader.waits() && (self.reset || !self.stalled());
+        let (bytes, room) = wire.over(reads, self.writer.waits());
+        if bytes {
+            self.reader.wake();
+        }
+        if room {
+            self.writer.wake();
         }
     }
 
     /// Whether a task delivers, and not the write itself.
     pub(super) fn pumped(&self) -> bool {
-        self.delivery != AT_ONCE || self.delay_us > 0
+        self.wire.is_none() && (self.delivery != AT_ONCE || self.delay_us > 0)
     }
 
     pub(super) fn backlog(&self) -> u64 {
-        (self.in_flight.len() + self.readable.len()) as u64
+        match &self.wire {
+            Some(wire) => wire.backlog(),
+            None => (self.in_flight.len() + self.readable.len()) as u64,
+        }
     }
 
     fn conserved(&self) {
@@ -131,6 +174,9 @@ impl State {
         self.lost += self.backlog();
         self.in_flight.clear();
         self.readable.clear();
+        if let Some(wire) = &mut self.wire {
+            wire.discard();
+        }
         self.conserved();
     }
 
@@ -138,6 +184,9 @@ impl State {
         if !self.closed {
             self.closed = true;
             self.sim.event(CLOSED, self.name, [self.backlog(), 0]);
+            if let Some(wire) = &self.wire {
+                wire.shut();
+            }
         }
         self.wake_all();
     }
@@ -145,7 +194,18 @@ impl State {
     pub(super) fn die(&mut self) {
         self.reset = true;
         self.lose_backlog();
+        if let Some(wire) = &mut self.wire {
+            wire.reset();
+        }
         self.wake_all();
+    }
+
+    pub(super) fn clog(&mut self) {
+        self.stalled_for_good = true;
+        self.capacity = 0;
+        if let Some(wire) = &mut self.wire {
+            wire.clog();
+        }
     }
 
     /// From now on operations of one sort fail.
@@ -157,13 +217,22 @@ impl State {
     pub(super) fn drop_reader(&mut self) {
         self.reader_gone = true;
         self.sim.event(READER_GONE, self.name, [self.backlog(), 0]);
-        self.lose_backlog();
+        match &self.wire {
+            Some(wire) => wire.reader_gone(),
+            None => self.lose_backlog(),
+        }
         self.wake_all();
     }
 
     pub(super) fn drop_writer(&mut self) {
         self.writer_gone = true;
         self.sim.event(WRITER_GONE, self.name, [0, 0]);
+        if let Some(wire) = &self.wire {
+            if self.closes_on_drop {
+                wire.shut();
+            }
+            wire.writer_gone();
+        }
         self.wake_all();
     }
 
@@ -214,6 +283,14 @@ impl State {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(wire) = &self.wire {
+            let most = (buffer.len() as u64).min(self.tap.allowed(self.read)) as usize;
+            let given = match self.stalled() && !self.reset {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => wire.read(&mut buffer[..most.min(self.read_max)]),
+            };
+            return self.has_read(context, given);
+        }
         if self.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -222,20 +299,38 @@ impl State {
         }
         let most = (self.readable.len() as u64).min(self.tap.allowed(self.read)) as usize;
         let count = buffer.len().min(most).min(self.read_max);
-        if count > 0 && !self.stalled() {
-            self.readable.take_into(&mut buffer[..count]);
-            self.read += count as u64;
-            self.sim.event(READ, self.name, [count as u64, 0]);
-            self.conserved();
-            self.writer.wake();
-            return Poll::Ready(Ok(count));
-        }
         let ended = self.backlog() == 0 && (self.closed || self.writer_gone && self.closes_on_drop);
-        if ended && !self.stalled() {
-            return Poll::Ready(Ok(0));
+        let given = if self.stalled() || count == 0 && !ended {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            self.readable.take_into(&mut buffer[..count]);
+            Ok(count)
+        };
+        self.has_read(context, given)
+    }
+
+    /// Records what a read gave; one that would block waits.
+    fn has_read(
+        &mut self,
+        context: &mut Context<'_>,
+        given: io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        match given {
+            Ok(count @ 1..) => {
+                self.read += count as u64;
+                self.sim.event(READ, self.name, [count as u64, 0]);
+                self.conserved();
+                if self.wire.is_none() {
+                    self.writer.wake();
+                }
+                Poll::Ready(Ok(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.reader
+                    .wait(&self.sim, "bytes from", self.name, context)
+            }
+            other => Poll::Ready(other),
         }
-        self.reader
-            .wait(&self.sim, "bytes from", self.name, context)
     }
 
     pub(super) fn poll_write(
@@ -246,8 +341,15 @@ impl State {
         if let Err(error) = self.writable() {
             return Poll::Ready(Err(error));
         }
-        let room = self.capacity.saturating_sub(self.backlog() as usize);
-        let count = bytes.len().min(room).min(self.write_max);
+        let count = bytes.len().min(self.write_max);
+        let count = match &self.wire {
+            Some(wire) => match wire.write(&bytes[..count]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(taken) => taken,
+            },
+            None => count.min(self.capacity.saturating_sub(self.backlog() as usize)),
+        };
         if count == 0 && !bytes.is_empty() {
             return self.writer.wait(&self.sim, "room in", self.name, context);
         }
@@ -257,7 +359,9 @@ impl State {
             .look(&self.sim, self.name, bytes, self.read, by_message);
         self.written += count as u64;
         self.sim.event(WRITTEN, self.name, [count as u64, 0]);
-        if self.pumped() {
+        if self.wire.is_some() {
+            // The kernel has them.
+        } else if self.pumped() {
             self.in_flight.put(bytes);
             if let Some(waker) = self.pump.take() {
                 waker.wake();
@@ -302,11 +406,14 @@ impl State {
     /// Whether a flush has to wait for what was accepted.
     fn holds_back(&self) -> bool {
         let undelivered = !self.in_flight.is_empty() || self.stalled() && self.backlog() > 0;
-        self.flush_waits && undelivered
+        self.wire.is_none() && self.flush_waits && undelivered
     }
 
     fn writable(&self) -> io::Result<()> {
-        if self.reset {
+        if self.wire.is_some() {
+            // The kernel says so, at the next write.
+            Ok(())
+        } else if self.reset {
             Err(io::ErrorKind::ConnectionReset.into())
         } else if self.broken.write {
             Err(io::Error::other("injected write error"))

@@ -24,6 +24,11 @@ impl Waiter {
         }
     }
 
+    /// Whether it waits.
+    pub(super) fn waits(&self) -> bool {
+        self.waker.is_some()
+    }
+
     /// Wakes it, if it waits, because something may have come.
     pub(super) fn wake(&mut self) {
         self.spurious_left = self.spurious;
