@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::check::{Class, Finding, nondeterministic};
 use crate::growth;
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds};
+use crate::over::{OverUnix, over_unix};
 use crate::reached::{Coverage, Reached};
 use crate::scenario::{Scenario, vocabulary};
 
@@ -79,6 +80,8 @@ pub struct Group {
     pub plan: PathBuf,
     /// The line that replays it.
     pub replay: String,
+    /// Whether the kept plan shows it over a Unix socketpair, too.
+    pub over_unix: OverUnix,
     #[serde(skip)]
     steps: u64,
     #[serde(skip)]
@@ -401,9 +404,9 @@ impl Shared<'_> {
     /// Runs a seed in another process, where it has to come to the same.
     fn sample(&self, hands: &mut Hands, plan: &Plan, seed: u64, digest: &str) -> io::Result<()> {
         let order = Order {
-            plan,
             seed: Some(Seed(seed)),
             trace: true,
+            ..Order::of(plan)
         };
         let Some(ran) = unless_interrupted(hands.second.run(order))? else {
             return Ok(());
@@ -516,7 +519,8 @@ impl Shared<'_> {
         if let Some(finding) = found.into_iter().next()
             && self.count(&finding.signature, seed, u64::MAX)
         {
-            self.insert(finding, seed, ran.report.steps, &ran)?;
+            self.insert(finding.clone(), seed, ran.report.steps, &ran)?;
+            self.confirm(hands, &finding, seed, &ran.plan)?;
         }
         Ok(())
     }
@@ -543,7 +547,40 @@ impl Shared<'_> {
             let detail = format!("seed {seed} gave `{first}`, and its plan something else");
             return self.differs(detail, seed, &ran);
         }
-        self.insert(finding, seed, steps, &ran)
+        self.insert(finding.clone(), seed, steps, &ran)?;
+        self.confirm(hands, &finding, seed, &ran.plan)
+    }
+
+    /// Runs the plan that was kept for a finding over a Unix socketpair: is it made by our pipe?
+    fn confirm(
+        &self,
+        hands: &mut Hands,
+        finding: &Finding,
+        seed: u64,
+        plan: &Plan,
+    ) -> io::Result<()> {
+        let kept = |state: &State| {
+            let group = state.groups.get(&finding.signature);
+            group.is_some_and(|group| group.first_seed == seed)
+        };
+        // Another plan may have been the one to keep.
+        if !kept(&self.lock()) {
+            return Ok(());
+        }
+        let mut scenarios = self.campaign.plans.iter().map(|(scenario, _)| *scenario);
+        let scenario = scenarios.find(|scenario| scenario.name() == plan.scenario());
+        let scenario = scenario.expect("a scenario of this campaign found it");
+        let seen = over_unix(hands.first.as_mut(), scenario, plan, finding);
+        let Some(seen) = unless_interrupted(seen)? else {
+            return Ok(());
+        };
+        let mut state = self.lock();
+        if kept(&state)
+            && let Some(group) = state.groups.get_mut(&finding.signature)
+        {
+            group.over_unix = seen;
+        }
+        Ok(())
     }
 
     fn insert(&self, finding: Finding, seed: u64, steps: u64, ran: &Ran) -> io::Result<()> {
@@ -572,6 +609,7 @@ impl Shared<'_> {
             known: false,
             replay: format!("{} replay {}", self.campaign.program, path.display()),
             plan: path,
+            over_unix: OverUnix::NotTried,
             finding,
             steps,
             answers,
@@ -589,9 +627,8 @@ impl Shared<'_> {
 /// Runs a seed by itself; `None` if that was interrupted.
 fn rerun(harness: &mut dyn Harness, plan: &Plan, seed: u64) -> io::Result<Option<Ran>> {
     unless_interrupted(harness.run(Order {
-        plan,
         seed: Some(Seed(seed)),
-        trace: false,
+        ..Order::of(plan)
     }))
 }
 

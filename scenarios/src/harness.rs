@@ -7,6 +7,7 @@ use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value}
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, check};
+use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::{RunReport, Stack};
 use crate::scenario::{Scenario, find, vocabulary};
@@ -20,6 +21,8 @@ pub struct Order<'a> {
     pub seed: Option<Seed>,
     /// Keep the events.
     pub trace: bool,
+    /// What carries the bytes.
+    pub over: Over,
 }
 
 impl<'a> Order<'a> {
@@ -29,6 +32,7 @@ impl<'a> Order<'a> {
             plan,
             seed: None,
             trace: false,
+            over: Over::Pipe,
         }
     }
 }
@@ -255,6 +259,7 @@ impl Harness for InProcess<'_> {
             recorder: self.recorder.clone(),
             last_words: self.last_words.clone(),
             unpinned: false,
+            real_io: order.over == Over::Unix,
         };
         let mut report = self
             .runner
@@ -274,7 +279,10 @@ impl Harness for InProcess<'_> {
             trace: lines
                 .map(|(number, event)| format!("{number:>7} {event}"))
                 .collect(),
-            report: RunReport::new(order.plan, order.seed, &report, check(&report)),
+            report: RunReport {
+                over: order.over,
+                ..RunReport::new(order.plan, order.seed, &report, check(&report))
+            },
         })
     }
 

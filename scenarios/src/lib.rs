@@ -18,6 +18,7 @@ mod catalogue;
 
 mod check;
 mod harness;
+mod over;
 mod reached;
 mod report;
 
@@ -34,6 +35,7 @@ pub mod worker;
 pub use catalogue::BUILT_IN;
 pub use check::{Class, Finding, check as findings};
 pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
+pub use over::{OnSockets, Over, OverUnix, over_unix};
 pub use reached::{Coverage, Reached};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Planted, Scenario, find, vocabulary};

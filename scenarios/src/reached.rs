@@ -125,9 +125,9 @@ mod tests {
         let plan = Plan::new(vocabulary.clone());
         let mut harness = InProcess::new(BUILT_IN);
         let order = Order {
-            plan: &plan,
             seed: Some(Seed(1)),
             trace: true,
+            ..Order::of(&plan)
         };
         let reached = harness.run(order).expect("it runs").reached;
         let never = reached.coverage(std::iter::once(&vocabulary)).never;

@@ -7,6 +7,7 @@ use dismantle_transport::compat;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
+use crate::over::Over;
 
 /// The most entries of a list in a report; the counts beside them are exact.
 const LIST_MAX: usize = 200;
@@ -69,6 +70,10 @@ pub struct RunReport {
     pub own_cycle: bool,
     /// Answers of the plan that the run never asked for; at most 200.
     pub never_asked: Vec<String>,
+    /// What carried the bytes.
+    pub over: Over,
+    /// Answers of the plan that could not be followed over that; at most 200.
+    pub ignored: Vec<String>,
     /// The version of capnp-rpc under test.
     pub upstream: String,
 }
@@ -152,6 +157,7 @@ impl RunReport {
             held: capped(&report.held, Hold::of),
             own_cycle: report.own_cycle,
             never_asked: capped(&report.never_asked, String::clone),
+            ignored: capped(&report.ignored, String::clone),
             ..Self::of_dead(plan, seed, findings)
         }
     }
@@ -180,6 +186,8 @@ impl RunReport {
             held: Vec::new(),
             own_cycle: false,
             never_asked: Vec::new(),
+            over: Over::Pipe,
+            ignored: Vec::new(),
             upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
         }
     }
@@ -224,9 +232,13 @@ impl RunReport {
             .seed
             .as_ref()
             .map_or_else(String::new, |seed| format!(", seed {seed}"));
+        let over = match self.over {
+            Over::Pipe => "",
+            Over::Unix => ", over a Unix socketpair",
+        };
         writeln!(
             text,
-            "{}{seed}: {outcome} ({})",
+            "{}{seed}: {outcome} ({}{over})",
             self.scenario, self.upstream
         )?;
         for finding in &self.findings {
@@ -309,6 +321,10 @@ impl RunReport {
         }
         if !self.never_asked.is_empty() {
             writeln!(text, "never asked: {}", self.never_asked.join(", "))?;
+        }
+        if !self.ignored.is_empty() {
+            let ignored = self.ignored.join(", ");
+            writeln!(text, "cannot be done over a socket: {ignored}")?;
         }
         if self.own_cycle {
             writeln!(

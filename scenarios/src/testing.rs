@@ -110,9 +110,8 @@ impl From<&str> for Setting {
 
 fn run(harness: &mut InProcess<'_>, plan: &Plan, seed: Option<Seed>) -> Ran {
     let order = Order {
-        plan,
         seed,
-        trace: false,
+        ..Order::of(plan)
     };
     harness.run(order).expect("a run in this process starts")
 }

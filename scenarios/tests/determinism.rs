@@ -85,9 +85,8 @@ fn a_recorded_plan_gives_the_report_of_its_seed() {
         let plan = plan(scenario);
         for seed in 0..60 {
             let by_seed = harness.run(Order {
-                plan: &plan,
                 seed: Some(Seed(seed)),
-                trace: false,
+                ..Order::of(&plan)
             });
             let by_seed = by_seed.expect("runs");
             let by_plan = harness.run(Order::of(&by_seed.plan)).expect("runs");

@@ -169,6 +169,7 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
         seed,
         scenario,
         replay,
+        over_unix,
         ..
     } in &outcome.groups
     {
@@ -178,6 +179,7 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
         }
         text += &format!("          {scenario}, smallest seed {seed}\n");
         text += &format!("          {replay}\n");
+        text += &format!("          {}\n", over_unix.text());
     }
     let seconds = summary.seconds;
     text += &format!(

@@ -45,9 +45,8 @@ pub fn growth(
         )));
     }
     let order = Order {
-        plan,
         seed,
-        trace: false,
+        ..Order::of(plan)
     };
     let quiet = console.json;
     let tell = |size: u64| {

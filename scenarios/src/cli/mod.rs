@@ -22,7 +22,8 @@ use serde::Serialize;
 
 use crate::check::Class;
 use crate::growth::Law;
-use crate::harness::{Harness, InProcess};
+use crate::harness::{Harness, InProcess, Order};
+use crate::over::Over;
 use crate::scenario::{Scenario, find, vocabulary};
 use crate::worker::{self, Allowance, Isolated, WORKER_ARGUMENT};
 
@@ -85,6 +86,9 @@ enum Command {
     Replay {
         /// The plan file
         plan: PathBuf,
+        /// What carries the bytes: `pipe` is the simulation, `unix` a real socketpair
+        #[arg(long, value_name = "pipe|unix", default_value = "pipe", value_parser = over)]
+        over: Over,
         /// Print every event
         #[arg(long)]
         trace: bool,
@@ -334,12 +338,22 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             out,
         } => {
             let plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
-            single::run(&mut console, &plan, seed, trace, out.as_deref())
+            let order = Order {
+                seed,
+                trace,
+                ..Order::of(&plan)
+            };
+            single::run(&mut console, order, out.as_deref())
         }
         Command::Fuzz(arguments) => fuzz::fuzz(&mut console, arguments),
-        Command::Replay { plan, trace } => {
+        Command::Replay { plan, over, trace } => {
             let plan = console.read_plan(&plan)?;
-            single::run(&mut console, &plan, None, trace, None)
+            let order = Order {
+                trace,
+                over,
+                ..Order::of(&plan)
+            };
+            single::run(&mut console, order, None)
         }
         Command::Growth {
             subject,
@@ -459,6 +473,15 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
         console.text(&text)?;
     }
     Ok(Exit::Clean)
+}
+
+/// Reads `pipe` or `unix`.
+fn over(text: &str) -> Result<Over, &'static str> {
+    match text {
+        "pipe" => Ok(Over::Pipe),
+        "unix" => Ok(Over::Unix),
+        _ => Err("one of pipe, unix"),
+    }
 }
 
 /// Reads `60s`, `10m`, `500ms` or plain seconds.

@@ -1,8 +1,10 @@
 //! `run` and `replay`: one run, and a second one that has to be the same.
+//!
+//! Over a Unix socketpair the second is left out: nothing promises that it is the same.
 
 use std::path::Path;
 
-use dismantle_sim::{Plan, Seed};
+use dismantle_sim::Plan;
 use serde::Serialize;
 
 use super::{Console, Ended, Exit};
@@ -10,6 +12,7 @@ use crate::campaign;
 use crate::check::{Class, nondeterministic};
 use crate::growth;
 use crate::harness::{Order, Ran, deep_phase};
+use crate::over::{OnSockets, Over};
 use crate::report::Outcome;
 
 /// One event of `--trace --json`.
@@ -20,29 +23,30 @@ struct TraceLine<'a> {
     event: &'a str,
 }
 
-/// Runs `plan` (and `seed`) twice, prints the report and writes the plan to `out`.
-pub fn run(
-    console: &mut Console,
-    plan: &Plan,
-    seed: Option<Seed>,
-    trace: bool,
-    out: Option<&Path>,
-) -> Ended {
+/// Runs as `order` says, twice, prints the report and writes the plan to `out`.
+pub fn run(console: &mut Console, order: Order<'_>, out: Option<&Path>) -> Ended {
+    let (plan, seed) = (order.plan, order.seed);
     let mut harness = console.harness();
-    let mut ran = harness.run(Order { plan, seed, trace })?;
-    // In another process: what a run takes from its process is not its plan's.
-    let again = console.harness().run(Order { plan, seed, trace })?;
-    if (&ran.report.signature, &ran.report.digest)
-        != (&again.report.signature, &again.report.digest)
-    {
-        diverged(&mut ran, &again);
+    let mut ran = harness.run(order)?;
+    if order.over == Over::Pipe {
+        // In another process: what a run takes from its process is not its plan's.
+        let again = console.harness().run(order)?;
+        if (&ran.report.signature, &ran.report.digest)
+            != (&again.report.signature, &again.report.digest)
+        {
+            diverged(&mut ran, &again);
+        }
     }
     // A run has one principal finding; how its stack grows is asked if there is none.
     if let Some(deepest) = deep_phase(ran.report.stack_bytes)
         && ran.report.findings.is_empty()
     {
         let scenario = console.scenario(plan.scenario())?;
-        let found = growth::findings(harness.as_mut(), scenario, &ran.plan, deepest)?;
+        let harness = harness.as_mut();
+        let found = match order.over {
+            Over::Pipe => growth::findings(harness, scenario, &ran.plan, deepest)?,
+            Over::Unix => growth::findings(&mut OnSockets(harness), scenario, &ran.plan, deepest)?,
+        };
         ran.report.add(found);
     }
     if let Some(path) = out {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::harness::SeedReport;
+use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::RunReport;
 
@@ -70,6 +71,7 @@ enum Job {
         plan: String,
         seed: Option<u64>,
         trace: bool,
+        over: Over,
     },
 }
 

@@ -174,7 +174,10 @@ fn top(symbols: &Symbols, walked: &[Walked]) -> String {
 
 fn ran(order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {
     Ran {
-        report: RunReport::of_dead(order.plan, order.seed, vec![finding]),
+        report: RunReport {
+            over: order.over,
+            ..RunReport::of_dead(order.plan, order.seed, vec![finding])
+        },
         plan: recorded(
             order.plan,
             answers.iter().map(|(path, value)| (path.as_str(), value)),

@@ -139,7 +139,12 @@ impl Worker<'_> {
                     grown_bytes: self.grown_bytes(),
                 })
             }
-            Job::Run { plan, seed, trace } => {
+            Job::Run {
+                plan,
+                seed,
+                trace,
+                over,
+            } => {
                 let plan = self.read(&plan)?;
                 let log = Log {
                     file: self.log.clone(),
@@ -152,6 +157,7 @@ impl Worker<'_> {
                     plan: &plan,
                     seed: seed.map(Seed),
                     trace,
+                    over,
                 });
                 self.harness.record(None);
                 let ran = ran?;

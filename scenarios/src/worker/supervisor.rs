@@ -149,6 +149,7 @@ impl Harness for Isolated {
             plan: order.plan.to_string(),
             seed: order.seed.map(|seed| seed.0),
             trace: order.trace,
+            over: order.over,
         };
         let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
         let mut kills = 0;
