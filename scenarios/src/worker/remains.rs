@@ -22,8 +22,8 @@ const NO_MEMORY: &str = "memory allocation of ";
 /// five times what the deepest run of a scenario within its work budget was seen to need.
 const DEEP_BYTES: u64 = 256 << 20;
 
-/// Frames that are named if a stack has no cycle.
-const FRAMES_SHOWN_MAX: usize = 12;
+/// Functions that a finding names of a stack.
+const FRAMES_SHOWN_MAX: usize = 10;
 
 /// What is left of a worker.
 pub(super) struct Remains {
@@ -94,9 +94,7 @@ impl Remains {
                 let samples: Vec<_> = symbols.as_ref().map(frames).unwrap_or_default();
                 let common = common(&samples);
                 let place = common.iter().find_map(Function::upstream);
-                let frames = common.iter().map(Function::name).take(FRAMES_SHOWN_MAX);
-                let frames: Vec<&str> = frames.collect();
-                spun(&turn, allowance.spin, place.as_ref(), &frames.join(" < "))
+                spun(&turn, allowance.spin, place.as_ref(), &shown(&common))
             }
         };
         ran(order, &self.recorded().0, finding)
@@ -161,15 +159,15 @@ impl Remains {
 
 /// The innermost functions of these frames.
 fn top(symbols: &Symbols, walked: &[Walked]) -> String {
-    let names: Vec<String> = walked
-        .iter()
-        .flat_map(|frame| symbols.names(frame))
-        .collect();
-    let shown = &names[..names.len().min(FRAMES_SHOWN_MAX)];
-    match names.len() - shown.len() {
-        0 => shown.join(" < "),
-        more => format!("{} < {more} more", shown.join(" < ")),
-    }
+    let walked = walked.iter().take(FRAMES_SHOWN_MAX);
+    let functions = walked.flat_map(|frame| symbols.functions(frame));
+    shown(&functions.collect::<Vec<_>>())
+}
+
+fn shown(functions: &[Function]) -> String {
+    let first = functions.iter().take(FRAMES_SHOWN_MAX);
+    let shown: Vec<String> = first.map(Function::shown).collect();
+    shown.join(" < ")
 }
 
 fn ran(order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {

@@ -35,6 +35,8 @@ pub(super) struct Walked {
 /// A function that a frame is in: its own, or one that was inlined into it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Function {
+    /// With its type or module where that is known: of a function that was inlined, a release
+    /// build keeps the bare name.
     name: String,
     /// `capnp-rpc-0.27.3/src/rpc.rs` and the line.
     place: Option<(String, u32)>,
@@ -108,13 +110,8 @@ impl Symbols {
             .collect()
     }
 
-    /// The names of the functions that a frame is in, innermost first.
-    pub(super) fn names(&self, frame: &Walked) -> Vec<String> {
-        let functions = self.functions(frame).into_iter();
-        functions.map(|function| function.name).collect()
-    }
-
-    fn functions(&self, frame: &Walked) -> Vec<Function> {
+    /// The functions that a frame is in, innermost first.
+    pub(super) fn functions(&self, frame: &Walked) -> Vec<Function> {
         let Some((range, base, loader)) = &self.program else {
             return Vec::new();
         };
@@ -125,27 +122,29 @@ impl Symbols {
         let mut functions = Vec::new();
         if let Ok(mut frames) = loader.find_frames(address) {
             while let Ok(Some(found)) = frames.next() {
-                let Some(name) = found.function.as_ref().and_then(|f| f.raw_name().ok()) else {
-                    continue;
-                };
+                let name = found.function.as_ref();
+                let name = name.and_then(|name| name.raw_name().ok());
                 let place = found.location.and_then(|location| {
                     Some((source_path(location.file?).to_owned(), location.line?))
                 });
                 functions.push(Function {
-                    name: short(&name),
+                    name: short(&name.unwrap_or_default()),
                     place,
                     end: frame.end,
                 });
             }
         }
-        if functions.is_empty()
-            && let Some(name) = loader.find_symbol(address)
-        {
-            functions.push(Function {
-                name: short(name),
-                place: None,
-                end: frame.end,
-            });
+        // The symbol is that of the function into which the others were inlined.
+        if let Some(symbol) = loader.find_symbol(address) {
+            let name = short(symbol);
+            match functions.last_mut() {
+                Some(last) => last.name = name,
+                None => functions.push(Function {
+                    name,
+                    place: None,
+                    end: frame.end,
+                }),
+            }
         }
         functions
     }
@@ -262,36 +261,42 @@ impl Function {
         (&self.name, self.end) == (&other.name, other.end)
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Its name, and its place if the name is a bare one.
+    pub(super) fn shown(&self) -> String {
+        match &self.place {
+            Some((path, line)) if !self.name.contains("::") => {
+                format!("{} ({path}:{line})", self.name)
+            }
+            _ => self.name.clone(),
+        }
     }
 
-    /// Its place, if it is upstream's.
+    /// Its place, if it is a function of upstream's that has a name of its own: a closure's, and
+    /// what stands before a name, differ from build to build.
     pub(super) fn upstream(&self) -> Option<Place> {
         let (path, line) = self.place.as_ref()?;
-        path.contains(UPSTREAM).then(|| Place {
+        let function = self.name.rsplit("::").next()?;
+        (path.contains(UPSTREAM) && !function.contains('{')).then(|| Place {
             path: path.clone(),
             line: *line,
-            function: self.name.clone(),
+            function: function.to_owned(),
         })
     }
 }
 
-/// `ConnectionState::handle_message` of a mangled name: type or module and function, without
-/// hash, generic arguments and closures, so that it is the same in every build.
+/// `ConnectionState::handle_message` of a mangled name: the last two of its parts, without hash
+/// and generic arguments, a closure with the function that it is in.
 fn short(name: &str) -> String {
     let name = format!("{:#}", rustc_demangle::demangle(name));
-    let plain = plain(&name);
-    let parts: Vec<&str> = plain
-        .split("::")
-        .filter(|part| !part.is_empty() && !part.starts_with('{'))
-        .collect();
-    let last = parts[parts.len().saturating_sub(2)..].join("::");
-    match name.strip_prefix("core::ptr::drop_in_place<") {
-        Some(dropped) => format!("drop_in_place<{}>", short(dropped.trim_end_matches('>'))),
-        None if last.is_empty() => name,
-        None => last,
+    if let Some(dropped) = name.strip_prefix("core::ptr::drop_in_place<") {
+        let dropped = dropped.strip_suffix('>').unwrap_or(dropped);
+        return format!("drop_in_place<{}>", short(dropped));
     }
+    let plain = plain(&name);
+    let parts: Vec<&str> = plain.split("::").filter(|part| !part.is_empty()).collect();
+    let named = parts.iter().rposition(|part| !part.starts_with('{'));
+    let from = named.unwrap_or(0).saturating_sub(1);
+    parts[from..].join("::")
 }
 
 /// A name without what stands in angle brackets; of `<Type as Trait>::f`, `Type::f`.
@@ -356,7 +361,8 @@ mod tests {
                 "core::ptr::drop_in_place<alloc::rc::Rc<a::Node>>",
                 "drop_in_place<rc::Rc>",
             ),
-            ("a::run::{{closure}}", "a::run"),
+            ("b::a::run::{{closure}}", "a::run::{{closure}}"),
+            ("{closure#0}", "{closure#0}"),
             ("memcpy", "memcpy"),
         ];
         for (mangled, expected) in cases {
@@ -408,7 +414,10 @@ mod tests {
             ],
         ];
         let common = common(&samples);
-        let names: Vec<&str> = common.iter().map(Function::name).collect();
+        let names: Vec<&str> = common
+            .iter()
+            .map(|function| function.name.as_str())
+            .collect();
         assert_eq!(names, ["spins", "outer"]);
         assert_eq!(common[0].upstream().map(|place| place.line), Some(5));
         assert_eq!(super::common(&[]), []);
