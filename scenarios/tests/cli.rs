@@ -305,3 +305,18 @@ fn a_run_that_a_limit_stops_is_limited_and_not_hung() {
     );
     assert_eq!(report["limit"], "steps");
 }
+
+/// Where no stack is measured, a run's own thread overflows: that is said in the same way.
+#[test]
+fn an_overflow_of_a_plain_stack_is_one_too() {
+    let run = Command::new(env!("CARGO_BIN_EXE_dismantle"))
+        .args(["run", "planted-overflow", "--set", "rare=7", "--json"])
+        // By this name memcheck is known; the loader goes on without the library.
+        .env("LD_PRELOAD", "/vgpreload_memcheck-of-no-tool.so")
+        .output()
+        .expect("it starts");
+    let report = &json(&run)[0];
+    assert_eq!(report["signature"], "overflow in teardown of drop-endless");
+    let detail = report["findings"][0]["detail"].as_str().expect("text");
+    assert!(detail.contains(" MiB of stack: cycle of "), "{detail}");
+}

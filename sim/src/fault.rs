@@ -148,6 +148,8 @@ thread_local! {
 struct Bounds {
     guard_start: usize,
     guard_end: usize,
+    /// Where the stack itself is.
+    bottom: usize,
     top: usize,
 }
 
@@ -232,7 +234,7 @@ fn record(signal: libc::c_int, overflow: bool, address: usize, context: *const c
     let [instruction, stack_pointer, frame_pointer] = registers(context);
     let (from, depth) = match BOUNDS.get() {
         Some(bounds) if (bounds.guard_start..bounds.top).contains(&stack_pointer) => {
-            let from = stack_pointer.max(bounds.guard_end);
+            let from = stack_pointer.max(bounds.bottom);
             (from, bounds.top - from)
         }
         _ => (stack_pointer, 0),
@@ -295,7 +297,7 @@ impl Guarded {
     /// A run on a stack that ends at `top`, with a guard below and an alternate stack for the
     /// handlers, which must stay mapped; `None` if the process has no handlers.
     pub(crate) fn new(guard: Range<usize>, top: usize, alternate: *mut c_void) -> Option<Self> {
-        Self::with(guard, top, || {
+        Self::with(guard.clone(), guard.end..top, || {
             let stack = libc::stack_t {
                 ss_sp: alternate,
                 ss_flags: 0,
@@ -307,13 +309,13 @@ impl Guarded {
 
     /// A run on this thread's own stack; the standard library has made an alternate one.
     pub(crate) fn thread() -> Option<Self> {
-        let (guard, top) = thread_stack()?;
-        Self::with(guard, top, || None)
+        let (guard, stack) = thread_stack()?;
+        Self::with(guard, stack, || None)
     }
 
     fn with(
         guard: Range<usize>,
-        top: usize,
+        stack: Range<usize>,
         alternate: impl FnOnce() -> Option<libc::stack_t>,
     ) -> Option<Self> {
         if !INSTALLED.load(Ordering::Relaxed) {
@@ -322,7 +324,8 @@ impl Guarded {
         BOUNDS.set(Some(Bounds {
             guard_start: guard.start,
             guard_end: guard.end,
-            top,
+            bottom: stack.start,
+            top: stack.end,
         }));
         let before = alternate();
         if FILE.load(Ordering::Relaxed) >= 0 {
@@ -352,9 +355,9 @@ fn exchange_alternate(stack: Option<libc::stack_t>) -> Option<libc::stack_t> {
     (answer == 0).then(|| unsafe { before.assume_init() })
 }
 
-/// The guard and the top of this thread's own stack.
+/// The guard of this thread's own stack, and the stack.
 #[cfg(target_os = "linux")]
-fn thread_stack() -> Option<(Range<usize>, usize)> {
+fn thread_stack() -> Option<(Range<usize>, Range<usize>)> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: the C library fills the structure for this very thread.
     let answer = unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) };
@@ -370,11 +373,11 @@ fn thread_stack() -> Option<(Range<usize>, usize)> {
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     let bottom = bottom as usize;
     // Before glibc 2.27 the guard was counted as stack: either side of the bottom is taken.
-    Some((bottom - guard..bottom + guard, bottom + size))
+    Some((bottom - guard..bottom + guard, bottom..bottom + size))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn thread_stack() -> Option<(Range<usize>, usize)> {
+fn thread_stack() -> Option<(Range<usize>, Range<usize>)> {
     None
 }
 
