@@ -216,8 +216,12 @@ extern "C" fn fatal(signal: libc::c_int, info: *mut libc::siginfo_t, context: *m
 }
 
 extern "C" fn sample(signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    #[cfg(target_os = "linux")]
+    use libc::__errno_location as errno;
+    #[cfg(not(target_os = "linux"))]
+    use libc::__error as errno;
     // SAFETY: the place of this thread's `errno`, which the interrupted code may be about to read.
-    let errno = unsafe { libc::__errno_location() };
+    let errno = unsafe { errno() };
     // SAFETY: as above.
     let before = unsafe { *errno };
     record(signal, false, 0, context);

@@ -301,12 +301,9 @@ pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
 
 fn serve_as_worker(
     scenarios: &[&dyn Scenario],
-    mut arguments: impl Iterator<Item = String>,
+    arguments: impl Iterator<Item = String>,
 ) -> ExitCode {
-    let folder = arguments.next().unwrap_or_default();
-    let memory_bytes = arguments.next().and_then(|bytes| bytes.parse().ok());
-    let memory_bytes = memory_bytes.unwrap_or(Allowance::default().memory_bytes);
-    match worker::serve(scenarios, Path::new(&folder), memory_bytes) {
+    match worker::serve(scenarios, arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("worker: {error}");

@@ -17,9 +17,10 @@ mod symbols;
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::harness::SeedReport;
@@ -30,8 +31,8 @@ use crate::report::RunReport;
 pub use serve::serve;
 pub use supervisor::Isolated;
 
-/// The hidden first argument of a worker. The folder of its papers follows, then the bytes of
-/// memory that it may use.
+/// The hidden first argument of a worker. The bytes of memory that it may use follow, and the
+/// paths of its papers.
 pub const WORKER_ARGUMENT: &str = "__worker";
 
 /// What a run in a worker may use.
@@ -109,8 +110,8 @@ enum LogLine {
     Panic(String, String),
 }
 
-/// The files that outlive a worker. It removes their names once it has opened them, so that
-/// nothing is left when both processes are killed.
+/// The files that outlive a worker: they are the supervisor's, in memory and without a name, so
+/// that nothing is left when both processes are killed.
 struct Papers {
     /// What it is doing, of one length: see `Progress`.
     progress: File,
@@ -122,14 +123,9 @@ struct Papers {
 
 impl Papers {
     /// Makes the files.
-    fn create(folder: &Path) -> io::Result<Self> {
-        let create = |name: &str| {
-            let path = folder.join(name);
-            File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(path)
+    fn create() -> io::Result<Self> {
+        let create = |name: &str| -> io::Result<File> {
+            Ok(memfd_create(name, MemfdFlags::CLOEXEC)?.into())
         };
         Ok(Self {
             progress: create("progress")?,
@@ -138,14 +134,21 @@ impl Papers {
         })
     }
 
-    /// Opens the files that the supervisor has made.
-    fn open(folder: &Path) -> io::Result<Self> {
+    /// The paths by which a worker finds the files of this process, progress first.
+    fn paths(&self) -> [String; 3] {
+        let process = std::process::id();
+        let path = |file: &File| format!("/proc/{process}/fd/{}", file.as_raw_fd());
+        [&self.progress, &self.log, &self.faults].map(path)
+    }
+
+    /// Opens the files of the supervisor.
+    fn open([progress, log, faults]: &[String; 3]) -> io::Result<Self> {
         // For appending: the supervisor empties them between jobs.
-        let append = |name: &str| File::options().append(true).open(folder.join(name));
+        let append = |path: &str| File::options().append(true).open(path);
         Ok(Self {
-            progress: File::options().write(true).open(folder.join("progress"))?,
-            log: append("log")?,
-            faults: append("faults")?,
+            progress: File::options().write(true).open(progress)?,
+            log: append(log)?,
+            faults: append(faults)?,
         })
     }
 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use dismantle_sim::Fault;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use super::remains::Remains;
 use super::{Allowance, Job, Papers, Reply, WORKER_ARGUMENT};
@@ -44,8 +43,6 @@ pub(super) struct Process {
     replies: Receiver<io::Result<String>>,
     errors: JoinHandle<Vec<u8>>,
     papers: Papers,
-    /// Until the worker has removed it.
-    _folder: TempDir,
     /// The worker's `/proc/self/maps`, once it is ready.
     maps: Option<String>,
     /// The seed that it was first seen at, and when.
@@ -72,12 +69,11 @@ pub(super) struct Doing {
 
 impl Process {
     pub(super) fn start(allowance: Allowance) -> io::Result<Self> {
-        let folder = TempDir::with_prefix("dismantle-worker-")?;
-        let papers = Papers::create(folder.path())?;
+        let papers = Papers::create()?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(WORKER_ARGUMENT)
-            .arg(folder.path())
             .arg(allowance.memory_bytes.to_string())
+            .args(papers.paths())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -90,7 +86,6 @@ impl Process {
             errors: tail(child.stderr.take().expect("piped")),
             child,
             papers,
-            _folder: folder,
             maps: None,
             at: None,
             allowance,
@@ -110,8 +105,8 @@ impl Process {
 
     /// Waits for a reply to the job, or for an end without one.
     pub(super) fn hear(&mut self, interrupted: &AtomicBool) -> io::Result<Heard> {
-        let mut seen = self.doing();
-        let (mut since, mut used) = (Instant::now(), self.processor_time());
+        // Looked at only when it is silent: most replies come sooner.
+        let mut seen = None;
         loop {
             match self.replies.recv_timeout(LOOK) {
                 Ok(line) => match serde_json::from_str(&line?)? {
@@ -129,12 +124,15 @@ impl Process {
             if seed != self.at.map(|(seed, _)| seed) {
                 self.at = seed.map(|seed| (seed, Instant::now()));
             }
-            if now != seen {
-                (seen, since, used) = (now, Instant::now(), self.processor_time());
-            } else if self.processor_time().saturating_sub(used) > self.allowance.spin
-                || since.elapsed() > BLOCKED
-            {
-                return Ok(Heard::Spun);
+            let used = self.processor_time();
+            match &seen {
+                Some((before, since, used_then)) if *before == now => {
+                    let used: Duration = used.saturating_sub(*used_then);
+                    if used > self.allowance.spin || Instant::elapsed(since) > BLOCKED {
+                        return Ok(Heard::Spun);
+                    }
+                }
+                _ => seen = Some((now, Instant::now(), used)),
             }
         }
     }

@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -20,14 +19,23 @@ use crate::harness::{Harness, InProcess, Order, Seeds};
 use crate::report::phase_word;
 use crate::scenario::{Scenario, find, vocabulary};
 
-/// Serves jobs until standard input ends, and the process with it. `folder` is that of its papers;
-/// runs may use `memory_bytes` beside what an idle worker has mapped.
+/// Serves jobs until standard input ends, and the process with it. `arguments` are what follows
+/// [`WORKER_ARGUMENT`](super::WORKER_ARGUMENT).
 ///
 /// # Errors
-/// The streams or the papers cannot be used.
-pub fn serve(scenarios: &[&dyn Scenario], folder: &Path, memory_bytes: u64) -> io::Result<()> {
-    let papers = Papers::open(folder)?;
-    std::fs::remove_dir_all(folder)?;
+/// The arguments are not those of a worker, or the streams or papers cannot be used.
+pub fn serve(
+    scenarios: &[&dyn Scenario],
+    arguments: impl Iterator<Item = String>,
+) -> io::Result<()> {
+    let arguments: Vec<String> = arguments.collect();
+    let Some((memory_bytes, papers)) = arguments
+        .split_first_chunk()
+        .and_then(|([bytes], papers)| Some((bytes.parse().ok()?, papers.as_array()?)))
+    else {
+        return Err(io::Error::other("a worker is started by its supervisor"));
+    };
+    let papers = Papers::open(papers)?;
     report_faults(papers.faults)?;
     let mut replies = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     let null = File::options().write(true).open("/dev/null")?;
