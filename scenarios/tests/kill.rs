@@ -198,9 +198,19 @@ fn a_killed_supervisor_leaves_whole_plans_and_no_worker() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A single run that never returns, and its worker.
-fn spinning() -> (Child, Pid) {
-    let child = dismantle(&[
+/// Whether the process has used processor time: it is in its run by then.
+fn is_busy(pid: Pid) -> bool {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let stat = std::fs::read_to_string(path).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks: Option<u64> = fields.split(' ').nth(11).and_then(|n| n.parse().ok());
+    // A worker is ready after a few hundredths of a second.
+    ticks.is_some_and(|ticks| ticks >= 20)
+}
+
+#[test]
+fn a_worker_in_a_poll_that_never_returns_ends_with_its_supervisor() {
+    let run = [
         "run",
         "planted-spin",
         "--set",
@@ -208,56 +218,84 @@ fn spinning() -> (Child, Pid) {
         "--spin",
         "1h",
         "--json",
-    ])
-    .stdout(Stdio::piped())
-    .spawn()
-    .expect("it starts");
+    ];
+    let mut child = dismantle(&run)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let worker = wait_for("worker", || children(child.id()).pop());
-    (child, worker)
-}
-
-/// Whether the process has used processor time: it is in its run by then.
-fn is_busy(pid: Pid) -> bool {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let stat = std::fs::read_to_string(path).unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks: Option<u64> = fields.split(' ').nth(11).and_then(|n| n.parse().ok());
-    // A quarter of a second: a worker is ready after a few hundredths.
-    ticks.is_some_and(|ticks| ticks >= 25)
-}
-
-#[test]
-fn a_worker_in_a_poll_that_never_returns_ends_with_its_supervisor() {
-    let (mut child, worker) = spinning();
     wait_for("spin", || is_busy(worker).then_some(()));
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     wait_for_end(&[worker]);
 }
 
-#[test]
-fn a_run_over_which_two_workers_are_killed_is_out_of_memory() {
-    let (child, first) = spinning();
-    wait_for("spin", || is_busy(first).then_some(()));
-    kill_process(first, Signal::KILL).expect("it runs");
-    let another = |pid: &Pid| *pid != first;
-    let second = wait_for("second worker", || {
-        children(child.id()).into_iter().find(another)
+/// Kills the next worker of `parent` once it has taken `kib` of memory.
+fn kill_large(parent: &Child, kib: u64) {
+    let resident = |pid: &Pid| {
+        let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+        let status = std::fs::read_to_string(path).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let large = |pid: &Pid| resident(pid).is_some_and(|resident| resident >= kib);
+    let worker = wait_for("large worker", || {
+        children(parent.id()).into_iter().find(large)
     });
-    wait_for("spin", || is_busy(second).then_some(()));
-    kill_process(second, Signal::KILL).expect("it runs");
-    // The second run of `run` starts with a worker of its own, which is killed as well.
-    let mut last = second;
-    for _ in 0..2 {
-        let another = |pid: &Pid| *pid != first && *pid != second && *pid != last;
-        let next = wait_for("worker", || children(child.id()).into_iter().find(another));
-        wait_for("spin", || is_busy(next).then_some(()));
-        kill_process(next, Signal::KILL).expect("it runs");
-        last = next;
+    kill_process(worker, Signal::KILL).expect("it runs");
+    wait_for_end(&[worker]);
+}
+
+#[test]
+fn a_run_over_which_two_large_workers_are_killed_is_out_of_memory() {
+    let run = [
+        "run",
+        "backlog",
+        "--set",
+        "calls=200000",
+        "--spin",
+        "1h",
+        "--json",
+    ];
+    let child = dismantle(&run)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // `run` runs twice.
+    for _ in 0..4 {
+        kill_large(&child, 150 << 10);
     }
     let (status, text) = output(child);
     let report: Value = serde_json::from_str(&text).expect("a report");
     assert_eq!(status, Some(1));
     assert_eq!(report["findings"][0]["class"], "oom", "{report}");
-    assert_eq!(report["signature"], "oom in spinner");
+}
+
+#[test]
+fn a_run_over_which_small_workers_are_killed_is_run_again() {
+    let run = [
+        "run",
+        "planted-spin",
+        "--set",
+        "rare=7",
+        "--spin",
+        "2s",
+        "--json",
+    ];
+    let child = dismantle(&run)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut seen: Vec<Pid> = Vec::new();
+    for _ in 0..3 {
+        let new = |pid: &Pid| !seen.contains(pid);
+        let worker = wait_for("worker", || children(child.id()).into_iter().find(new));
+        wait_for("spin", || is_busy(worker).then_some(()));
+        kill_process(worker, Signal::KILL).expect("it runs");
+        seen.push(worker);
+    }
+    let (status, text) = output(child);
+    let report: Value = serde_json::from_str(&text).expect("a report");
+    assert_eq!(status, Some(1));
+    assert_eq!(report["signature"], "spin in spinner", "{report}");
 }

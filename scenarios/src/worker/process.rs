@@ -27,6 +27,9 @@ const BLOCKED: Duration = Duration::from_secs(120);
 /// How often a worker that is silent is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// A worker with less takes no machine's memory: ten times what one has between two runs.
+const LARGE_BYTES: u64 = 64 << 20;
+
 /// Of what a worker prints on standard error so many bytes are kept, the last ones.
 const ERRORS_BYTES_MAX: usize = 4 << 10;
 
@@ -45,8 +48,8 @@ pub(super) struct Process {
     papers: Papers,
     /// The worker's `/proc/self/maps`, once it is ready.
     maps: Option<String>,
-    /// The seed that it was first seen at, and when.
-    at: Option<(u64, Instant)>,
+    /// The most that was seen resident of it at this job.
+    resident_bytes: u64,
     allowance: Allowance,
 }
 
@@ -87,7 +90,7 @@ impl Process {
             child,
             papers,
             maps: None,
-            at: None,
+            resident_bytes: 0,
             allowance,
         })
     }
@@ -96,7 +99,7 @@ impl Process {
     pub(super) fn send(&mut self, job: &Job) -> io::Result<()> {
         let mut line = serde_json::to_vec(job)?;
         line.push(b'\n');
-        self.at = None;
+        self.resident_bytes = 0;
         for paper in [&self.papers.progress, &self.papers.log, &self.papers.faults] {
             paper.set_len(0)?;
         }
@@ -120,11 +123,9 @@ impl Process {
                 return Ok(Heard::Interrupted);
             }
             let now = self.doing();
-            let seed = now.as_ref().map(|doing| doing.seed);
-            if seed != self.at.map(|(seed, _)| seed) {
-                self.at = seed.map(|seed| (seed, Instant::now()));
-            }
             let used = self.processor_time();
+            // A process that is about to be gone has no memory any more.
+            self.resident_bytes = self.resident_bytes.max(self.resident());
             match &seen {
                 Some((before, since, used_then)) if *before == now => {
                     let used: Duration = used.saturating_sub(*used_then);
@@ -142,12 +143,17 @@ impl Process {
         self.maps.is_some()
     }
 
-    /// Whether it has been at its seed for so long that it may have filled the memory.
-    pub(super) fn is_at_length(&self) -> bool {
-        let (at, doing) = (self.at, self.doing());
-        let is_same = |(seed, _): &(u64, Instant)| doing.is_some_and(|doing| doing.seed == *seed);
-        at.filter(is_same)
-            .is_some_and(|(_, since)| since.elapsed() >= LOOK)
+    /// Whether it was seen with so much memory that the kernel may have ended it for that.
+    pub(super) fn is_large(&self) -> bool {
+        self.resident_bytes >= LARGE_BYTES
+    }
+
+    /// What is resident of it now, in bytes; 0 where `/proc` does not tell.
+    fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let statm = std::fs::read_to_string(path).unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|n| n.parse().ok());
+        pages.unwrap_or(0) * rustix::param::page_size() as u64
     }
 
     /// What the worker said last that it does; `None` if it has not begun with its job.

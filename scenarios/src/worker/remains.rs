@@ -68,10 +68,12 @@ impl Remains {
         ran(order, &answers, finding)
     }
 
-    /// The result of a run whose process was killed by somebody else, as the one before it.
-    pub(super) fn killed_twice(&self, order: Order<'_>, status: ExitStatus) -> Ran {
+    /// The result of a run whose process was killed by somebody else, as those before it.
+    pub(super) fn killed(&self, order: Order<'_>, status: ExitStatus) -> Ran {
         let how = status.signal().map_or_else(String::new, signal_name);
-        let why = format!("two processes were ended from outside ({how}), as the kernel does");
+        let why = format!(
+            "one process after the other was ended from outside ({how}), as the kernel does"
+        );
         ran(order, &self.recorded().0, out_of_memory(&self.turn(), &why))
     }
 

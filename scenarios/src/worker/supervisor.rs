@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, find, vocabulary};
 /// leak for good. With it, a campaign of 10,000 seeds peaks no higher than one of 1,000.
 const GROWTH_BYTES_MAX: u64 = 3 << 20;
 
-/// So many workers in a row may be killed before, or just when, they have begun with a job.
+/// So many small workers in a row may be killed over one job.
 const STARTS_MAX: usize = 20;
 
 /// The signals that a run does not send itself: somebody else wanted the worker gone, or the
@@ -27,15 +27,15 @@ const FROM_OUTSIDE: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::HUP, Sign
 
 /// Runs in a worker process, which is replaced when it dies.
 ///
-/// A worker that is killed from outside costs nothing: what it was at is run again, once. If the
-/// second worker is killed over the same run, the run is out of memory. A run that was just begun
-/// cannot be: that kill does not count.
+/// A worker that is killed from outside costs nothing: what it was at is run again. If it had
+/// taken much memory, and the second worker that has is killed over the same run, the run is out
+/// of memory. Somebody who kills small workers makes no finding, unless they never stop.
 pub struct Isolated {
     scenarios: Vec<&'static dyn Scenario>,
     interrupted: Arc<AtomicBool>,
     allowance: Allowance,
     process: Option<Process>,
-    /// The plan and the seed over which the last worker was killed from outside.
+    /// The plan and the seed over which the last large worker was killed from outside.
     suspect: Option<(String, Option<u64>)>,
 }
 
@@ -115,7 +115,7 @@ impl Isolated {
     /// that was heard of.
     fn cut_short(&mut self, seeds: &Seeds<'_>, heard: &Heard, reported: Option<u64>) -> SeedsEnd {
         let doing = self.process.as_ref().and_then(Process::doing);
-        let is_at_length = self.process.as_ref().is_some_and(Process::is_at_length);
+        let is_large = self.process.as_ref().is_some_and(Process::is_large);
         self.end();
         // A seed that was reported is over, whether the worker came to say so or not.
         let seed = doing.map_or(seeds.from, |doing| doing.seed);
@@ -127,7 +127,7 @@ impl Isolated {
             _ if seed >= seeds.to => None,
             Heard::Spun => Some(Fatal::Spun),
             Heard::Died(status) if from_outside(*status) => {
-                self.suspect = is_at_length.then(|| (seeds.plan.to_string(), Some(seed)));
+                self.suspect = is_large.then(|| (seeds.plan.to_string(), Some(seed)));
                 Some(Fatal::Killed)
             }
             Heard::Died(_) => Some(Fatal::Died),
@@ -185,18 +185,18 @@ impl Harness for Isolated {
                 }
                 Heard::Died(status) => {
                     let process = self.process.take().expect("it has died");
-                    let is_at_length = process.is_at_length();
+                    let is_large = process.is_large();
                     let remains = process.end();
                     if !from_outside(status) {
                         return Ok(remains.died(order, status, self.allowance));
                     }
                     kills += 1;
-                    let again = is_at_length && self.suspect.as_ref() == Some(&this);
+                    let again = is_large && self.suspect.as_ref() == Some(&this);
                     if again || kills == STARTS_MAX {
                         self.suspect = None;
-                        return Ok(remains.killed_twice(order, status));
+                        return Ok(remains.killed(order, status));
                     }
-                    if is_at_length {
+                    if is_large {
                         self.suspect = Some(this.clone());
                     }
                 }
