@@ -550,6 +550,16 @@ impl Sim {
         self.0.own_panic.set(true);
     }
 
+    /// Whether [`Sim::own_cycle`] was called.
+    pub fn has_own_cycle(&self) -> bool {
+        self.0.own_cycle.get()
+    }
+
+    /// Whether a limit has cut the run short: nothing runs any more that is not at rest.
+    pub fn is_limited(&self) -> bool {
+        self.0.limit.get().is_some()
+    }
+
     /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.phase.get()
