@@ -11,6 +11,7 @@ mod pipe;
 
 pub mod compat;
 mod message;
+pub mod protocol;
 mod vat;
 
 mod exception;
@@ -18,11 +19,16 @@ mod exception;
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
 pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};
-pub use vat::Vat;
+pub use vat::{AnyNetwork, Vat, nothing_left};
 
 use dismantle_sim::Question;
 
 /// The questions that this crate's parts ask.
-pub fn questions() -> [&'static [Question]; 3] {
-    [&pipe::QUESTIONS, &exception::QUESTIONS, &vat::QUESTIONS]
+pub fn questions() -> [&'static [Question]; 4] {
+    [
+        &pipe::QUESTIONS,
+        &exception::QUESTIONS,
+        &vat::QUESTIONS,
+        &protocol::QUESTIONS,
+    ]
 }

@@ -21,6 +21,8 @@ use dismantle_sim::{EventKind, Name, Sim, Tracked};
 use futures::FutureExt;
 use slab::Slab;
 
+use crate::protocol::Watch;
+
 const QUEUED: EventKind = EventKind::new("queued");
 const SENT: EventKind = EventKind::new("sent");
 const UNSENT: EventKind = EventKind::new("dropped-unsent");
@@ -30,6 +32,8 @@ const RECEIVED: EventKind = EventKind::new("received");
 struct Queued {
     fate: Promise<(), Error>,
     message: Tracked<()>,
+    /// If the vat had ended when it queued the message.
+    too_late: Option<Rc<Watch>>,
 }
 
 /// The queued messages of a run.
@@ -59,13 +63,17 @@ fn poll(key: usize, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
         let waker = waker.unwrap_or(&queue.wakers[key]);
         let mut context = Context::from_waker(waker);
         match message.fate.poll_unpin(&mut context) {
-            Poll::Ready(fate) => Some((fate, queue.messages.remove(key).message)),
+            Poll::Ready(fate) => Some((fate, queue.messages.remove(key))),
             Poll::Pending => None,
         }
     });
-    let Some((fate, message)) = ended else {
+    let Some((fate, queued)) = ended else {
         return Poll::Pending;
     };
+    let message = queued.message;
+    if let (Some(watch), Ok(())) = (queued.too_late, &fate) {
+        watch.written_after_end();
+    }
     let event = if fate.is_ok() { SENT } else { UNSENT };
     message.sim().event(event, message.name(), [0, 0]);
     Poll::Ready(fate)
@@ -124,13 +132,20 @@ impl Drop for Sending {
 pub(crate) struct Outgoing {
     inner: Box<dyn OutgoingMessage>,
     message: Tracked<()>,
+    watch: Option<Rc<Watch>>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(sim: &Sim, name: Name, inner: Box<dyn OutgoingMessage>) -> Box<Self> {
+    pub(crate) fn new(
+        sim: &Sim,
+        name: Name,
+        watch: Option<Rc<Watch>>,
+        inner: Box<dyn OutgoingMessage>,
+    ) -> Box<Self> {
         Box::new(Self {
             inner,
             message: sim.track(name, ()),
+            watch,
         })
     }
 }
@@ -148,8 +163,14 @@ impl OutgoingMessage for Outgoing {
         let words = self.inner.size_in_words() as u64;
         let message = self.message;
         message.sim().event(QUEUED, message.name(), [words, 0]);
+        let watch = self.watch;
+        let too_late = watch.filter(|watch| watch.sent(self.inner.get_body_as_reader()));
         let (fate, body) = self.inner.send();
-        let sending = Sending::new(Queued { fate, message });
+        let sending = Sending::new(Queued {
+            fate,
+            message,
+            too_late,
+        });
         (Promise::from_future(sending), body)
     }
 
@@ -170,8 +191,16 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(sim: &Sim, name: Name, inner: Box<dyn IncomingMessage>) -> Box<Self> {
+    pub(crate) fn new(
+        sim: &Sim,
+        name: Name,
+        watch: Option<&Watch>,
+        inner: Box<dyn IncomingMessage>,
+    ) -> Box<Self> {
         sim.event(RECEIVED, name, [0, 0]);
+        if let Some(watch) = watch {
+            watch.received(inner.get_body());
+        }
         Box::new(Self {
             inner,
             message: sim.track(name, ()),

@@ -23,6 +23,7 @@ use futures::{FutureExt, TryFutureExt};
 use crate::compat::Untyped;
 use crate::message::{Incoming, Outgoing};
 use crate::pipe::{CONNECTIONS_MAX, End, Reader};
+use crate::protocol::{Rule, Watch};
 
 /// The decisions of every vat; the star is `client` or `server`.
 pub static QUESTIONS: [Question; 1] = [Question::count(
@@ -47,7 +48,11 @@ pub struct Vat {
     idle: RefCell<Option<Rc<System>>>,
     /// After it.
     task: RefCell<Option<JoinHandle<()>>>,
+    watch: Option<Rc<Watch>>,
 }
+
+/// Any network of two vats.
+pub type AnyNetwork = Box<dyn VatNetwork<Side>>;
 
 /// Upstream's system, until it has ended.
 type System = RefCell<Option<RpcSystem<Side>>>;
@@ -76,6 +81,28 @@ impl Vat {
         end: End,
         bootstrap: Option<Client>,
     ) -> Self {
+        Self::make(sim, number, side, (end, bootstrap), |network| network)
+    }
+
+    /// The vat of `side` with `wrap` between its system and the network: what wraps it sees and
+    /// may change all that the system says, and what comes out is what is tracked and checked.
+    pub fn through(
+        sim: &Sim,
+        side: Side,
+        end: End,
+        bootstrap: Option<Client>,
+        wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
+    ) -> Self {
+        Self::make(sim, 0, side, (end, bootstrap), wrap)
+    }
+
+    fn make(
+        sim: &Sim,
+        number: usize,
+        side: Side,
+        (end, bootstrap): (End, Option<Client>),
+        wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
+    ) -> Self {
         let [client, server] = VATS[number];
         let (name, peer) = match side {
             Side::Client => (client, Side::Server),
@@ -85,12 +112,13 @@ impl Vat {
         let mut inner = twoparty::VatNetwork::new(end.reader, end.writer, side, options);
         let window_bytes = sim.ask(&QUESTIONS[0], &[name.into()]);
         inner.set_window_size(window_bytes as usize);
+        let watch = Watch::new(sim, name);
         let network = Network {
             inner,
-            names: Names::new(sim, name),
+            names: Names::new(sim, name, watch.clone()),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
-        let system = RpcSystem::new(Box::new(network), bootstrap);
+        let system = RpcSystem::new(wrap(Box::new(network)), bootstrap);
         let system = Rc::new(RefCell::new(Some(system)));
         Self {
             sim: sim.clone(),
@@ -100,6 +128,7 @@ impl Vat {
             system: Rc::downgrade(&system),
             idle: RefCell::new(Some(system)),
             task: RefCell::default(),
+            watch,
         }
     }
 
@@ -198,6 +227,22 @@ impl Vat {
     }
 }
 
+/// Says of these vats what they have left undone: to be asked when nobody holds a capability of
+/// the connection, waits for a call or serves one, and all that was sent has been received.
+///
+/// A cancelled question that was not returned keeps nothing else. Of the other rules only the
+/// first is reported: what one vat leaves undone leaves the other's tables full.
+pub fn nothing_left(vats: [&Vat; 2]) {
+    let watches = vats.into_iter().filter_map(|vat| vat.watch.as_ref());
+    let left = watches.flat_map(|watch| watch.left_undone().into_iter().map(move |it| (watch, it)));
+    let (canceled, others): (Vec<_>, Vec<_>) =
+        left.partition(|(_, offence)| offence.rule == Rule::NeverCanceled);
+    let first = others.into_iter().min_by_key(|(_, offence)| offence.rule);
+    for (watch, offence) in canceled.into_iter().chain(first) {
+        watch.breach(offence);
+    }
+}
+
 /// Names for the messages and connections of one vat, numbered in the order of their making.
 struct Names {
     sim: Sim,
@@ -205,24 +250,36 @@ struct Names {
     message_in: Series,
     /// Handles: upstream makes one for `connect` and one for `accept`, and drops the second.
     connection: Series,
+    watch: Option<Rc<Watch>>,
 }
 
 impl Names {
-    fn new(sim: &Sim, owner: &'static str) -> Rc<Self> {
+    fn new(sim: &Sim, owner: &'static str, watch: Option<Rc<Watch>>) -> Rc<Self> {
         Rc::new(Self {
             sim: sim.clone(),
             message_out: Series::new(Name::new(owner, "message-out")),
             message_in: Series::new(Name::new(owner, "message-in")),
             connection: Series::new(Name::new(owner, "connection")),
+            watch,
         })
     }
 
     fn outgoing(&self, inner: Box<dyn OutgoingMessage>) -> Box<dyn OutgoingMessage> {
-        Outgoing::new(&self.sim, self.message_out.next(), inner)
+        Outgoing::new(
+            &self.sim,
+            self.message_out.next(),
+            self.watch.clone(),
+            inner,
+        )
     }
 
     fn incoming(&self, inner: Box<dyn IncomingMessage>) -> Box<dyn IncomingMessage> {
-        Incoming::new(&self.sim, self.message_in.next(), inner)
+        Incoming::new(
+            &self.sim,
+            self.message_in.next(),
+            self.watch.as_deref(),
+            inner,
+        )
     }
 }
 
@@ -300,9 +357,12 @@ impl Connection<Side> for TrackedConnection {
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
         let names = self.names.clone();
         let received = self.inner.receive_incoming_message();
-        Promise::from_future(
-            received.map_ok(move |message| message.map(|message| names.incoming(message))),
-        )
+        Promise::from_future(received.map(move |received| {
+            if let (Some(watch), Err(_) | Ok(None)) = (&names.watch, &received) {
+                watch.cannot_receive();
+            }
+            Ok(received?.map(|message| names.incoming(message)))
+        }))
     }
 
     fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
@@ -314,6 +374,9 @@ impl Connection<Side> for TrackedConnection {
         self.names
             .sim
             .event(SHUTDOWN, name, [u64::from(result.is_err()), 0]);
+        if let Some(watch) = &self.names.watch {
+            watch.shut_down();
+        }
         self.inner.shutdown(result)
     }
 }

@@ -101,6 +101,12 @@ impl Link {
         self.strike("rest", number);
     }
 
+    /// Whether both directions are open and whole, with nothing on its way.
+    pub fn is_quiet(&self) -> bool {
+        let pipes = [&self.c2s, &self.s2c];
+        pipes.into_iter().all(|pipe| pipe.0.borrow().is_quiet())
+    }
+
     /// Says in the report which pipes hold back bytes for good.
     pub fn report_stalls(&self, sim: &Sim) {
         for pipe in [&self.c2s, &self.s2c] {

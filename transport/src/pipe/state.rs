@@ -146,6 +146,14 @@ impl State {
         self.wire.is_none() && (self.delivery != AT_ONCE || self.delay_us > 0)
     }
 
+    /// Whether it is open and whole, with nothing on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        let fails = self.broken.read || self.broken.write || self.broken.flush;
+        let ended = self.reset || self.closed || self.reader_gone || self.writer_gone;
+        let stalled = self.stalls > 0 || self.stalled_for_good;
+        !fails && !ended && !stalled && self.backlog() == 0
+    }
+
     pub(super) fn backlog(&self) -> u64 {
         match &self.wire {
             Some(wire) => wire.backlog(),
