@@ -181,21 +181,26 @@ impl Objects {
     /// is no leak of upstream's. A call may have stayed within its vat, where no connection ends
     /// it: that it is never answered is no hang of upstream's. An owner that wants both gone
     /// says so. What upstream has lost hears nothing of it, because nobody polls it any more.
-    pub fn forget(&self) {
-        self.drop_kept(None);
+    ///
+    /// Whether there was anything to forget.
+    pub fn forget(&self) -> bool {
+        let kept = self.drop_kept(None);
         let unanswered = self.unanswered.take();
-        drop(unanswered);
+        kept | unanswered.iter().any(|sender| !sender.is_canceled())
     }
 
-    /// Makes every object, or those of one vat, drop what it keeps.
-    pub fn drop_kept(&self, vat: Option<&str>) {
+    /// Makes every object, or those of one vat, drop what it keeps; whether one kept anything.
+    pub fn drop_kept(&self, vat: Option<&str>) -> bool {
         let made = self.made.borrow().clone();
+        let mut any = false;
         for object in made.iter().filter_map(Weak::upgrade) {
             if vat.is_none_or(|vat| vat == object.0.vat) {
                 let kept = object.0.kept.take();
+                any |= kept.is_some();
                 drop(kept);
             }
         }
+        any
     }
 
     /// Waits for [`Objects::forget`].

@@ -181,6 +181,10 @@ static SERVER_RUNS: Question = Question::word(
 static BOOTSTRAPS: Question = Question::word("bootstraps", &["client", "both"], &[share(1, 0, 1)])
     .about("which vats ask for their peer's bootstrap capability");
 
+/// Whether the protocol's own way to the end is gone first.
+static RELEASE: Question = Question::word("release", &["in-the-end", "first"], &[share(3, 0, 0), share(1, 1, 1)])
+    .about("whether the owners first give up all that they hold and wait: then the tables of both vats have to be empty");
+
 /// Who catches a panic.
 static PANICS: Question =
     Question::word("panics", &["caught", "unwind"], &[share(1, 0, 1)])
@@ -259,6 +263,7 @@ impl Scenario for Program {
             std::slice::from_ref(&RECONNECTING),
             std::slice::from_ref(&SERVER_RUNS),
             std::slice::from_ref(&BOOTSTRAPS),
+            std::slice::from_ref(&RELEASE),
             std::slice::from_ref(&PANICS),
             &TEARDOWN,
         ]

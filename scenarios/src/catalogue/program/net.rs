@@ -203,7 +203,7 @@ impl Reach for Net {
                 let bootstrap = party.bootstrap.take();
                 drop(bootstrap);
             }
-            "drop-kept" => self.objects.drop_kept(Some(vat)),
+            "drop-kept" => drop(self.objects.drop_kept(Some(vat))),
             "drop-system" => party.vat.abort_system(),
             "panic" => {
                 self.sim.own_panic();

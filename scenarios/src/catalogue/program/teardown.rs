@@ -1,11 +1,12 @@
 //! The end of a program: everything that the owners hold goes, in an order of its own.
 
 use dismantle_sim::{JoinHandle, Name, Part, Stopped};
+use dismantle_transport::nothing_left;
 
 use super::world::{Made, World};
 use super::{
-    AFTER_DISCONNECT, ALWAYS_AWAIT, DISCONNECT_FIRST, HOWS, ITEMS, SERVER_RUNS, SIDES, TEARDOWN,
-    UNTIL_DISCONNECTED,
+    AFTER_DISCONNECT, ALWAYS_AWAIT, DISCONNECT_FIRST, HOWS, ITEMS, RELEASE, SERVER_RUNS, SIDES,
+    TEARDOWN, UNTIL_DISCONNECTED, UNTIL_REST,
 };
 
 impl World {
@@ -21,6 +22,9 @@ impl World {
             for connection in self.net.all() {
                 connection.parties[1].vat.start();
             }
+        }
+        if sim.ask(&RELEASE, &[]) == 1 {
+            self.release()?;
         }
         let mut items = Vec::new();
         for (place, side, item) in self.items() {
@@ -43,6 +47,39 @@ impl World {
             self.wait(steps)?;
         }
         sim.act(Name::new("owner", "forget"), || self.objects.forget())?;
+        Ok(())
+    }
+
+    /// Gives up all that the owners hold while the connections are up, and waits until both vats
+    /// have told each other: then nothing may be left in their tables.
+    fn release(&mut self) -> Result<(), Stopped> {
+        let sim = self.sim.clone();
+        let mut more = true;
+        while more {
+            let made = std::mem::take(&mut self.made);
+            // A client that reconnects may have made another connection.
+            let connections = self.net.all();
+            let parties = connections.iter().flat_map(|it| &it.parties);
+            let bootstraps: Vec<_> = parties.filter_map(|it| it.bootstrap.take()).collect();
+            more = !bootstraps.is_empty();
+            sim.act(Name::new("owner", "release"), || {
+                let calls = made.iter().flat_map(|made| &made.calls);
+                calls.for_each(JoinHandle::abort);
+                drop((made, bootstraps));
+            })?;
+            self.wait(UNTIL_REST)?;
+            // What was late may have been kept since, or wait for ever.
+            let forget = Name::new("owner", "forget");
+            more |= sim.act(forget, || self.objects.forget())? == Some(true);
+        }
+        // A capability that goes through two connections stays as long as either of them holds it.
+        let connections = self.net.all();
+        let quiet = connections.iter().all(|it| it.link.is_quiet());
+        if quiet && !sim.has_own_cycle() && !sim.is_limited() {
+            for connection in connections {
+                nothing_left(connection.parties.each_ref().map(|party| &party.vat));
+            }
+        }
         Ok(())
     }
 

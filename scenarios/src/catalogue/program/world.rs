@@ -28,7 +28,7 @@ pub struct Made {
     pub caps: Vec<Client>,
     pub calls: Vec<JoinHandle<()>>,
     pub responses: Vec<Kept>,
-    resolver: Option<oneshot::Sender<Client>>,
+    pub resolver: Option<oneshot::Sender<Client>>,
 }
 
 /// The run: both owners and what they share.
