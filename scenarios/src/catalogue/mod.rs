@@ -41,4 +41,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedSpin,
     &planted::PlantedOom,
     &planted::PlantedNondeterminism,
+    &planted::PlantedProtocol,
 ];

@@ -4,7 +4,7 @@ use capnp::capability::Client;
 use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{JoinHandle, Name, Sim, Stopped};
-use dismantle_transport::{Link, Vat};
+use dismantle_transport::{AnyNetwork, Link, Vat};
 use futures::FutureExt;
 
 use super::waiting::waiting;
@@ -33,9 +33,27 @@ impl Session {
 
     /// The same with a client that serves its own bootstrap object, if it has one.
     pub fn between(sim: &Sim, client: Option<Client>, server: Client) -> Self {
+        Self::join(sim, client, server, |network| network)
+    }
+
+    /// The same as [`Session::new`], with `wrap` between the client's system and its network.
+    pub fn through(
+        sim: &Sim,
+        bootstrap: Client,
+        wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
+    ) -> Self {
+        Self::join(sim, None, bootstrap, wrap)
+    }
+
+    fn join(
+        sim: &Sim,
+        client: Option<Client>,
+        server: Client,
+        wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
+    ) -> Self {
         let (link, client_end, server_end) = Link::new(sim);
         let mutual = client.is_some();
-        let client_vat = Vat::new(sim, Side::Client, client_end, client);
+        let client_vat = Vat::through(sim, Side::Client, client_end, client, wrap);
         let server_vat = Vat::new(sim, Side::Server, server_end, Some(server));
         let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         let server = Some(client_vat.bootstrap());

@@ -50,10 +50,12 @@ mod death;
 mod ending;
 mod exhaustion;
 mod process;
+mod protocol;
 mod queue;
 
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
 pub use process::PlantedNondeterminism;
+pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
