@@ -2,8 +2,8 @@
 //!
 //! This crate knows nothing of scenarios, files or command lines. It owns the pipe with its
 //! faults ([`Link`]), the vat ([`Vat`]: capnp-rpc's own `RpcSystem`, unpatched, with its parts
-//! named and its messages tracked), and server exceptions injected around any server
-//! ([`inject`]). What differs between releases of capnp-rpc is in [`compat`] alone.
+//! named and its messages tracked), server exceptions injected around any server
+//! ([`inject`]), and a peer without a vat ([`RawPeer`]). What differs between releases of capnp-rpc is in [`compat`] alone.
 
 mod bytes;
 mod frame;
@@ -15,10 +15,12 @@ pub mod protocol;
 mod vat;
 
 mod exception;
+mod raw;
 
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
 pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};
+pub use raw::{Descriptor, Heard, Outcome, RawPeer, Says, Target, frame};
 pub use vat::{AnyNetwork, Vat, nothing_left};
 
 use dismantle_sim::Question;

@@ -13,6 +13,7 @@ mod exception;
 mod orderly;
 mod pipeline;
 mod program;
+mod wire;
 
 mod callback;
 mod promise;
@@ -32,6 +33,7 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &streaming::Streaming,
     &callback::Callback,
     &promise::Promised,
+    &wire::Wire,
     &planted::PlantedPanic,
     &planted::PlantedAbort,
     &planted::PlantedHang,

@@ -82,10 +82,13 @@ const OPERATIONS_STRIDE: u32 = 64;
 impl Call {
     /// One number for both.
     pub fn index(self) -> u32 {
-        self.operation + self.repetition * OPERATIONS_STRIDE
+        // A peer may have made both up.
+        let stride = self.repetition.wrapping_mul(OPERATIONS_STRIDE);
+        self.operation.wrapping_add(stride)
     }
 
-    fn interface_id(self) -> u64 {
+    /// The interface id under which it is made.
+    pub fn interface_id(self) -> u64 {
         u64::from(self.repetition) << 32 | u64::from(self.operation)
     }
 
@@ -287,7 +290,8 @@ fn set(mut pointer: any_pointer::Builder<'_>, capability: Option<&Client>) {
     }
 }
 
-fn method_id(method: &str) -> u16 {
+/// The id of a method of the object.
+pub fn method_id(method: &str) -> u16 {
     let place = METHODS.iter().position(|known| *known == method);
     place.expect("a method of the object") as u16
 }
