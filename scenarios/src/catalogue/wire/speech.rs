@@ -10,7 +10,7 @@ use dismantle_sim::Sim;
 use dismantle_transport::{Descriptor, Target, frame};
 
 use super::super::object::{Call, method_id};
-use super::questions::{About, MESSAGES, NEVER, NO_CYCLES};
+use super::questions::{About, MESSAGES, NEVER, wrong_draw};
 use super::tables::{Tables, pick};
 
 /// An id that is never in use.
@@ -59,8 +59,10 @@ impl Speech {
         let (question, part) = (&MESSAGES[about as usize], [number.into()]);
         match about {
             About::Wrong if self.level < 1 => self.sim.ask_drawn(question, &part, NEVER),
-            About::Wrong if self.sim.profile("cycles", 16) > 0 => {
-                self.sim.ask_drawn(question, &part, NO_CYCLES)
+            About::Wrong => {
+                let cycles = self.sim.profile("cycles", 16) == 0;
+                let draw = wrong_draw(self.word(About::What, number), cycles);
+                self.sim.ask_drawn(question, &part, draw)
             }
             About::Mangle if self.level < 2 => self.sim.ask_drawn(question, &part, NEVER),
             _ => self.sim.ask(question, &part),
