@@ -44,4 +44,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedOom,
     &planted::PlantedNondeterminism,
     &planted::PlantedProtocol,
+    &planted::PlantedWire,
 ];

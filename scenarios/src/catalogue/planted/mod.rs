@@ -52,6 +52,7 @@ mod exhaustion;
 mod process;
 mod protocol;
 mod queue;
+mod wire;
 
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
@@ -59,3 +60,4 @@ pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
+pub use wire::PlantedWire;

@@ -212,22 +212,10 @@ impl World {
         for heard in self.peer.iter().flat_map(RawPeer::hear) {
             self.speech.tables.hear(number, heard);
         }
-        if let Some((kind, reason)) = self.speech.tables.abort.take() {
-            self.judge(kind, &reason);
+        let abort = self.speech.tables.abort.take();
+        if let Some((kind, reason)) = abort.filter(|_| self.speech.legal) {
+            judge_abort(&self.sim, kind, &reason);
         }
-    }
-
-    /// A vat that was told nothing wrong has no cause to end the connection.
-    fn judge(&self, kind: u16, reason: &str) {
-        // What the pipe breaks, and what we broke in it, is no word of the peer.
-        let broken = ["injected", "Premature end of file", "remote exception"];
-        if kind == DISCONNECTED || !self.speech.legal || broken.iter().any(|b| reason.contains(b)) {
-            return;
-        }
-        let words: String = reason.chars().filter(|c| !c.is_ascii_digit()).collect();
-        let name = Name::new(VAT, "system");
-        let rule = format!("aborts a legal conversation: {words}");
-        self.sim.breach("protocol", rule, name, reason.to_owned());
     }
 
     fn dismantle(&mut self) -> Result<(), Stopped> {
@@ -294,6 +282,23 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A vat that was told nothing wrong has no cause to end the connection.
+pub(super) fn judge_abort(sim: &Sim, kind: u16, reason: &str) {
+    // What the pipe breaks, and what we broke in it, is no word of the peer.
+    let causes = ["injected", "Premature end of file", "remote exception"];
+    if kind == DISCONNECTED || causes.iter().any(|cause| reason.contains(cause)) {
+        return;
+    }
+    let words: String = reason.chars().filter(|c| !c.is_ascii_digit()).collect();
+    let rule = format!("aborts a legal conversation: {}", words.trim());
+    sim.breach(
+        "protocol",
+        rule,
+        Name::new(VAT, "system"),
+        reason.to_owned(),
+    );
 }
 
 fn disconnect(sim: &Sim, name: Name, disconnector: Option<Disconnector<Side>>, how: u64) {

@@ -142,9 +142,8 @@ impl Speech {
 
     /// Asks a question.
     fn question(&mut self, number: u32, redirected: bool) -> u32 {
-        let known = self.tables.questions.len() as u32;
         let id = match self.wrong(number) {
-            "id-next" => Some(known + 1),
+            "id-next" => Some(self.tables.free_question() + 1),
             "id-huge" => Some(UNKNOWN),
             "id-used" => self.picked_question(number, |_| true),
             _ => None,
@@ -261,7 +260,7 @@ impl Speech {
     fn call(&mut self, number: u32, repetition: u32) -> Option<Vec<u8>> {
         let aim = self.aim(number)?;
         let redirected = self.word(About::ResultsTo, number) == "yourself";
-        let own = Descriptor::ReceiverAnswer(self.tables.questions.len() as u32);
+        let own = Descriptor::ReceiverAnswer(self.tables.free_question());
         let cap = self.cap(number, own);
         let id = self.question(number, redirected);
         let method = method_id(self.word(About::Method, number));

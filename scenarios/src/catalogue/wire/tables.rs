@@ -90,9 +90,19 @@ pub fn pick<T>(
 }
 
 impl Tables {
-    /// Asks a question, under an id that was never used, or under this one.
+    /// The lowest id of a question that is free: the answer came, and it was finished.
+    pub fn free_question(&self) -> u32 {
+        let is_free = |id: &u32| {
+            let mut asked = self.questions.iter().filter(|question| question.id == *id);
+            asked.all(|question| question.returned && question.finished)
+        };
+        let mut ids = 0..=self.questions.len() as u32;
+        ids.find(is_free).expect("one more than were asked")
+    }
+
+    /// Asks a question, under a free id or under this one.
     pub fn ask(&mut self, made: u32, id: Option<u32>, redirected: bool) -> u32 {
-        let id = id.unwrap_or(self.questions.len() as u32);
+        let id = id.unwrap_or_else(|| self.free_question());
         self.questions.push(Question {
             made,
             id,
