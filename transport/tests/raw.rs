@@ -72,7 +72,7 @@ struct World {
 
 fn connect(sim: &Sim) -> World {
     let (link, peer_end, vat_end) = Link::new(sim);
-    let mut vat = Vat::new(sim, Side::Server, vat_end, Some(object(sim, "bootstrap")));
+    let vat = Vat::new(sim, Side::Server, vat_end, Some(object(sim, "bootstrap")));
     let raw = vat.bootstrap();
     vat.start();
     World {
@@ -99,7 +99,7 @@ impl World {
         self.peer.close();
         sim.settle()?;
         assert!(self.vat.has_ended(), "the vat has seen the end of file");
-        let mut vat = self.vat;
+        let vat = self.vat;
         sim.act(Name::new("test", "drop"), || drop((self.peer, self.raw)))?;
         vat.drop_system()?;
         drop(self.link);

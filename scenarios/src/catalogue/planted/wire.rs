@@ -19,7 +19,7 @@ planted!(
     sim => {
         let (link, peer_end, vat_end) = Link::new(sim);
         let objects = Objects::new(sim);
-        let mut vat = Vat::new(sim, Side::Server, vat_end, Some(objects.make("server", 0)));
+        let vat = Vat::new(sim, Side::Server, vat_end, Some(objects.make("server", 0)));
         vat.start();
         let peer = RawPeer::new(sim, "raw", peer_end);
         peer.send(&frame(|message| message.init_bootstrap().set_question_id(0)));

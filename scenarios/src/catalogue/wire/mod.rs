@@ -103,7 +103,7 @@ impl World {
         let (link, peer_end, vat_end) = Link::new(sim);
         let objects = Objects::new(sim);
         let served = Some(objects.make(VAT, 0));
-        let mut vat = Vat::new(sim, Side::Server, vat_end, served);
+        let vat = Vat::new(sim, Side::Server, vat_end, served);
         let disconnector = Some(vat.disconnector());
         let owner = Owner::new(sim, objects, vat.bootstrap());
         vat.start();
