@@ -1,11 +1,11 @@
 //! Worker processes: runs that may abort, overflow or never return, in a process of their own.
 //!
 //! The worker is the same binary with a hidden argument. The protocol is JSON Lines: one
-//! [`Job`] a line on its standard input, one [`Reply`] a line on its standard output. What runs
+//! `Job` a line on its standard input, one `Reply` a line on its standard output. What runs
 //! print goes nowhere: upstream prints on standard output (`SystemTaskReaper`, `lib.rs`). Of what
 //! it prints on standard error the supervisor keeps the end.
 //!
-//! What is left when the process is gone stands in three files, its [`Papers`]: what it was
+//! What is left when the process is gone stands in three files, its `Papers`: what it was
 //! doing, what a run gave away, and the raw stack of a fault. It ends with its standard input: a
 //! thread of it waits for that, so that no run outlives the supervisor, however that dies.
 
