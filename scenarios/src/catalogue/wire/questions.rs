@@ -158,7 +158,8 @@ pub static MESSAGES: [Question; 17] = [
             share(7, 3, 3),
             share(3, 4, 4),
             share(5, 5, 5),
-            share(4, 6, 7),
+            share(2, 6, 6),
+            share(4, 7, 7),
             share(1, 8, 14),
             share(7, 15, 15),
             share(2, 16, 16),
@@ -193,8 +194,12 @@ pub static MESSAGES: [Question; 17] = [
         &[share(1, 0, object::METHODS.len() as u64 - 1)],
     )
     .about("the method called"),
-    Question::word("msg.*.cap", &CAPS, &[share(2, 0, 0), share(5, 1, 5)])
-        .about("the capability in the parameters, in the results, or resolved to"),
+    Question::word(
+        "msg.*.cap",
+        &CAPS,
+        &[share(2, 0, 0), share(5, 1, 5), share(2, 4, 4)],
+    )
+    .about("the capability in the parameters, in the results, or resolved to"),
     Question::word(
         "msg.*.content",
         &CONTENTS,

@@ -332,7 +332,9 @@ impl Speech {
         }
         if let ("take", Some(taken)) = (end, redirected) {
             let mut questions = self.tables.questions.iter_mut();
-            if let Some(question) = questions.find(|question| question.id == taken) {
+            // The last one under that id: the others are over.
+            let taken = questions.rfind(|question| question.id == taken);
+            if let Some(question) = taken {
                 question.taken = true;
             }
         }
