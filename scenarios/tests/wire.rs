@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use dismantle::{BUILT_IN, Harness, InProcess, Order, find, vocabulary};
+use dismantle::{BUILT_IN, Harness, InProcess, Order, Over, find, vocabulary};
 use dismantle_sim::{Plan, Seed};
 use dismantle_transport::compat::CAPNP_RPC_VERSION;
 use serde_json::Value;
@@ -91,6 +91,7 @@ fn a_seed_and_its_plan_are_one_run() {
                 plan: &plan,
                 seed: Some(Seed(seed)),
                 trace: false,
+                over: Over::Pipe,
             };
             let by_seed = harness.run(order).expect("runs");
             let by_plan = harness.run(Order::of(&by_seed.plan)).expect("runs");
@@ -113,6 +114,7 @@ fn the_peer_says_and_the_vat_answers_every_kind_of_message() {
             plan: &plan,
             seed: Some(Seed(seed)),
             trace: true,
+            over: Over::Pipe,
         };
         for line in harness.run(order).expect("runs").trace {
             for (kinds, pipe) in kinds.iter_mut().zip(["pipe/c2s", "pipe/s2c"]) {

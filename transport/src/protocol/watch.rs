@@ -4,16 +4,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use capnp::any_pointer;
-use dismantle_sim::{Name, Question, Sim};
+use dismantle_sim::{Name, Question, Sim, share};
 
 use super::{Judge, Offence, Rule};
 
 /// The check's decision; the star is the vat.
-pub static QUESTIONS: [Question; 1] =
-    [
-        Question::word("vat.*.protocol", &["checked", "unchecked"], &[])
-            .about("whether its messages are held against rpc.capnp"),
-    ];
+pub static QUESTIONS: [Question; 1] = [
+    // The check costs a tenth of a session's instructions: half of the seeds do without.
+    Question::word(
+        "vat.*.protocol",
+        &["checked", "unchecked"],
+        &[share(1, 0, 1)],
+    )
+    .about("whether its messages are held against rpc.capnp"),
+];
 
 /// The judge of one vat.
 pub(crate) struct Watch {
