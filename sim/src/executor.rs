@@ -86,6 +86,8 @@ type Wait = (&'static str, Option<Name>);
 struct Task {
     name: Name,
     sequence: u64,
+    /// When it was made, as the tracker counts.
+    born: u64,
     /// `None` while it is being polled.
     future: Option<BoxFuture>,
     waker: Waker,
@@ -206,6 +208,7 @@ impl Executor {
         entry.insert(Task {
             name,
             sequence,
+            born: sim.tracker().born(),
             future: Some(future),
             waker,
             queued: false,
@@ -309,12 +312,12 @@ impl Executor {
     pub(crate) fn step(&self, sim: &Sim) {
         let next = self.ready.borrow_mut().pop();
         let (key, sequence) = next.expect("a task is ready");
-        let (name, waker, mut future) = {
+        let (name, born, waker, mut future) = {
             let mut tasks = self.tasks.borrow_mut();
             let task = tasks.get_mut(key).expect("a ready task is there");
             task.queued = false;
             let future = task.future.take().expect("only one task runs at a time");
-            (task.name, task.waker.clone(), future)
+            (task.name, task.born, task.waker.clone(), future)
         };
         let step = sim.begin_step(name);
         sim.event(POLL, name, [0, 0]);
@@ -327,7 +330,7 @@ impl Executor {
         if ended {
             sim.event(DONE, name, [0, 0]);
             self.tasks.borrow_mut().remove(key);
-            drop(sim.catch(|| sim.destroy(name, future)));
+            drop(sim.catch(|| sim.destroy(name, born, future)));
             self.aborted.set(false);
         } else {
             let mut tasks = self.tasks.borrow_mut();
@@ -351,7 +354,7 @@ impl Executor {
         if tasks.get(key).is_some_and(|task| task.sequence == sequence) {
             let task = tasks.remove(key);
             drop(tasks);
-            sim.destroy(task.name, task.future);
+            sim.destroy(task.name, task.born, task.future);
         }
     }
 
@@ -376,7 +379,7 @@ impl Executor {
             if tasks.get(key).is_some_and(|task| task.sequence == sequence) {
                 let task = tasks.remove(key);
                 drop(tasks);
-                let dropped = sim.catch(|| sim.destroy(task.name, task.future));
+                let dropped = sim.catch(|| sim.destroy(task.name, task.born, task.future));
                 result = result.and(dropped.map(drop));
             }
         }

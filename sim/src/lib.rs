@@ -40,6 +40,7 @@ mod breach;
 mod clock;
 mod executor;
 mod outside;
+mod rule;
 mod trace;
 mod track;
 
@@ -62,6 +63,7 @@ pub use name::{Name, hash};
 pub use panics::{Panic, inject_panic, source_path};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
 pub use report::{Held, Report, StackBytes};
+pub use rule::{Rule, Where};
 pub use run::{Limit, Options, Phase, Recorder, Runner, Sim, Stopped, questions, run};
 pub use stack::Region;
 pub use trace::{Digest, Event, EventKind, TRACE_EVENTS_MAX};

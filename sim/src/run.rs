@@ -25,6 +25,7 @@ use crate::outside::Outside;
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
 use crate::report::{Held, Report, StackBytes};
+use crate::rule::Rule;
 use crate::stack::{Mark, Region};
 use crate::trace::{EventKind, Trace};
 use crate::track::{Tracked, Tracker};
@@ -209,6 +210,7 @@ fn on_this_thread(
         healed: Cell::new(false),
         own_cycle: Cell::new(false),
         own_panic: Cell::new(false),
+        wakes: Cell::new(0),
         stopped: Cell::new(false),
         limit: Cell::new(None),
         panics: RefCell::default(),
@@ -263,6 +265,8 @@ struct World {
     healed: Cell<bool>,
     own_cycle: Cell<bool>,
     own_panic: Cell<bool>,
+    /// Calls under way of wakers that say so.
+    wakes: Cell<u32>,
     stopped: Cell<bool>,
     limit: Cell<Option<Limit>>,
     panics: RefCell<Vec<Panic>>,
@@ -503,6 +507,27 @@ impl Sim {
         Tracked::new(self, name, value)
     }
 
+    /// States a rule of destruction order, from here on: a breach of it is in the report.
+    pub fn rule(&self, rule: Rule) {
+        self.0.tracker.rule(rule);
+    }
+
+    /// Calls `body`, which is what a waker does when it is called: what is destroyed meanwhile is
+    /// destroyed inside a wake. For wakers that do more than take a note.
+    pub fn waking<T>(&self, body: impl FnOnce() -> T) -> T {
+        struct Waking<'a>(&'a Cell<u32>);
+        impl Drop for Waking<'_> {
+            fn drop(&mut self) {
+                self.0.update(|wakes| wakes - 1);
+            }
+        }
+        self.0.wakes.update(|wakes| wakes + 1);
+        let waking = Waking(&self.0.wakes);
+        let result = body();
+        drop(waking);
+        result
+    }
+
     /// Records an event; `numbers` mean what `kind` says.
     #[inline]
     pub fn event(&self, kind: EventKind, subject: Name, numbers: [u64; 2]) {
@@ -589,6 +614,14 @@ impl Sim {
         &self.0.tracker
     }
 
+    pub(crate) fn in_wake(&self) -> bool {
+        self.0.wakes.get() > 0
+    }
+
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        self.0.limit.get()
+    }
+
     pub(crate) fn begin_step(&self, task: Name) -> u64 {
         let step = self.0.step.get() + 1;
         self.0.step.set(step);
@@ -603,9 +636,9 @@ impl Sim {
         }
     }
 
-    /// Drops `value` as the destruction of `name`, without its creation having been recorded.
-    pub(crate) fn destroy<T>(&self, name: Name, value: T) {
-        let destruction = self.0.tracker.destroy(self, name);
+    /// Drops `value` as the destruction of `name`, which is there since `born`.
+    pub(crate) fn destroy<T>(&self, name: Name, born: u64, value: T) {
+        let destruction = self.0.tracker.destroy(self, name, born);
         drop(value);
         drop(destruction);
     }
@@ -680,6 +713,8 @@ impl Sim {
                 if settled.is_ok() {
                     world.pending.replace(world.executor.pending());
                 }
+                // What is left goes in our order, not in one that anybody chose.
+                world.tracker.forget_rules();
                 // A panic among the last drops is recorded by `catch`; nothing is left to stop.
                 drop(world.executor.close(self));
             },

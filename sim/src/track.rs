@@ -11,6 +11,7 @@ use serde::Serialize;
 use slab::Slab;
 
 use crate::name::Name;
+use crate::rule::{Judge, Moment, PROPERTY, Rule};
 use crate::run::{Phase, Sim};
 use crate::trace::EventKind;
 
@@ -35,6 +36,8 @@ pub struct Destroyed {
     pub phase: Phase,
     /// The step, from 1; 0 before the first.
     pub step: u64,
+    /// Whether a waker was being called that says so ([`Sim::waking`]).
+    pub in_wake: bool,
 }
 
 /// A value whose destruction is part of the report.
@@ -59,7 +62,7 @@ impl<T> Tracked<T> {
 
     /// The name in the report.
     pub fn name(&self) -> Name {
-        self.sim.tracker().0.borrow().live[self.key]
+        self.sim.tracker().0.borrow().live[self.key].0
     }
 
     /// The run that it is part of.
@@ -110,12 +113,16 @@ const USUAL: usize = 128;
 
 #[derive(Default)]
 struct State {
-    live: Slab<Name>,
+    /// Who, and since when, counted as `events` is.
+    live: Slab<(Name, u64)>,
     destroyed: Vec<Destroyed>,
     destroyed_count: u64,
-    /// The destructions under way: their places in `destroyed`, if they were kept.
-    open: Vec<Option<usize>>,
+    /// The destructions under way: who, and their places in `destroyed`, if they were kept.
+    open: Vec<(Name, Option<usize>)>,
     depth_max: u32,
+    /// Creations and destructions so far.
+    events: u64,
+    rules: Vec<Judge>,
 }
 
 /// Ends a destruction when it is dropped, in a panic too.
@@ -136,39 +143,74 @@ pub(crate) struct Outcome {
 }
 
 impl Tracker {
+    /// From here on destructions are judged by `rule`.
+    pub(crate) fn rule(&self, rule: Rule) {
+        self.0.borrow_mut().rules.push(Judge::new(rule));
+    }
+
+    /// From here on nothing is judged.
+    pub(crate) fn forget_rules(&self) {
+        self.0.borrow_mut().rules.clear();
+    }
+
+    /// Counts a creation that is recorded elsewhere, by an event of its own; gives its number.
+    pub(crate) fn born(&self) -> u64 {
+        let mut state = self.0.borrow_mut();
+        state.events += 1;
+        state.events
+    }
+
     /// Records a creation; returns the new object's place.
     fn begin(&self, sim: &Sim, name: Name) -> usize {
         sim.event(CREATED, name, [0, 0]);
-        self.0.borrow_mut().live.insert(name)
+        let born = self.born();
+        self.0.borrow_mut().live.insert((name, born))
     }
 
     /// Records the destruction of the object at `key`.
     fn end(&self, sim: &Sim, key: usize) -> Destruction<'_> {
-        let name = self.0.borrow_mut().live.remove(key);
-        self.destroy(sim, name)
+        let (name, born) = self.0.borrow_mut().live.remove(key);
+        self.destroy(sim, name, born)
     }
 
-    /// Records the destruction of something whose creation was not recorded.
-    pub(crate) fn destroy(&self, sim: &Sim, name: Name) -> Destruction<'_> {
-        let mut state = self.0.borrow_mut();
+    /// Records the destruction of something that is there since `born`.
+    pub(crate) fn destroy(&self, sim: &Sim, name: Name, born: u64) -> Destruction<'_> {
+        let mut guard = self.0.borrow_mut();
+        let state = &mut *guard;
         let depth = state.open.len() as u32;
         state.depth_max = state.depth_max.max(depth + 1);
         state.destroyed_count += 1;
+        state.events += 1;
+        let destroyed = Destroyed {
+            name,
+            inside: state.open.iter().rev().find_map(|(_, place)| *place),
+            depth,
+            task: sim.current_task(),
+            phase: sim.phase(),
+            step: sim.steps_done(),
+            in_wake: sim.in_wake(),
+        };
+        let mut broken = Vec::new();
+        if sim.limit().is_none() {
+            for rule in &mut state.rules {
+                broken.extend(rule.judge(&Moment {
+                    destroyed: &destroyed,
+                    born,
+                    now: state.events,
+                    open: &state.open,
+                }));
+            }
+        }
         let kept = (state.destroyed.len() < DESTROYED_MAX).then(|| {
-            let inside = state.open.iter().rev().copied().flatten().next();
-            state.destroyed.push(Destroyed {
-                name,
-                inside,
-                depth,
-                task: sim.current_task(),
-                phase: sim.phase(),
-                step: sim.steps_done(),
-            });
+            state.destroyed.push(destroyed);
             state.destroyed.len() - 1
         });
-        state.open.push(kept);
-        drop(state);
+        state.open.push((name, kept));
+        drop(guard);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
+        for (rule, detail) in broken {
+            sim.breach(PROPERTY, rule, name, detail);
+        }
         Destruction(self)
     }
 
@@ -176,7 +218,7 @@ impl Tracker {
         let mut state = self.0.borrow_mut();
         let mut never_destroyed = BTreeMap::new();
         // They stay: what was leaked may still be dropped after the run.
-        for (_, name) in &state.live {
+        for (_, (name, _)) in &state.live {
             *never_destroyed.entry(*name).or_default() += 1;
         }
         Outcome {

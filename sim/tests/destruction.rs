@@ -45,6 +45,7 @@ fn destructions_nest_as_a_forest() {
         task: None,
         phase: Phase::Teardown,
         step: 0,
+        in_wake: false,
     };
     assert_eq!(
         report.destroyed,

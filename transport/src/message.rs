@@ -54,9 +54,9 @@ thread_local! {
     };
 }
 
-/// Polls the message at `key` for `waker`, or for the waker of its place. If its fate is known,
-/// it is recorded, and the message gone.
-fn poll(key: usize, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
+/// Polls the message at `key` for `waker`, or for the waker of its place, perhaps because that
+/// was `woken`. If its fate is known, it is recorded, and the message gone.
+fn poll(key: usize, waker: Option<&Waker>, woken: bool) -> Poll<Result<(), Error>> {
     let ended = QUEUE.with_borrow_mut(|queue| {
         // The waker of a place may outlive a message there.
         let message = queue.messages.get_mut(key)?;
@@ -75,7 +75,12 @@ fn poll(key: usize, waker: Option<&Waker>) -> Poll<Result<(), Error>> {
         watch.written_after_end();
     }
     let event = if fate.is_ok() { SENT } else { UNSENT };
-    message.sim().event(event, message.name(), [0, 0]);
+    let sim = message.sim().clone();
+    sim.event(event, message.name(), [0, 0]);
+    match woken {
+        true => sim.waking(|| drop(message)),
+        false => drop(message),
+    }
     Poll::Ready(fate)
 }
 
@@ -85,7 +90,7 @@ struct Released(usize);
 
 impl Wake for Released {
     fn wake(self: Arc<Self>) {
-        drop(poll(self.0, None));
+        drop(poll(self.0, None, true));
     }
 }
 
@@ -113,7 +118,7 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.ended, "polled again after its end");
-        let polled = poll(self.key, Some(context.waker()));
+        let polled = poll(self.key, Some(context.waker()), false);
         self.ended = polled.is_ready();
         polled
     }
@@ -123,7 +128,7 @@ impl Drop for Sending {
     fn drop(&mut self) {
         if !self.ended {
             // Nobody else waits: from here on the place's own waker does.
-            drop(poll(self.key, None));
+            drop(poll(self.key, None, false));
         }
     }
 }

@@ -9,8 +9,8 @@ use capnp::{Error, ErrorKind};
 use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{
-    Digest, Event, Limits, Name, Options, Phase, Plan, Report, Runner, Seed, Sim, Stopped, Tracked,
-    Value, Vocabulary,
+    Destroyed, Digest, Event, Limits, Name, Options, Phase, Plan, Report, Runner, Seed, Sim,
+    Stopped, Tracked, Value, Vocabulary,
 };
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::{Link, Vat};
@@ -336,7 +336,10 @@ fn what_a_dropped_system_has_not_sent_is_dropped_unsent() {
             destroyed.name
         );
         assert_eq!(destroyed.phase, Phase::Teardown);
+        assert!(destroyed.in_wake, "the queue that lets go wakes who waits");
     }
+    let received = |d: &&Destroyed| d.name.kind() == "message-in";
+    assert!(report.destroyed.iter().filter(received).all(|d| !d.in_wake));
     assert_eq!(report.held.len(), 1);
     assert_eq!(report.held[0].by, Name::new("pipe", "c2s"));
 }
