@@ -10,7 +10,7 @@ use crate::check::{Finding, check};
 use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::{RunReport, Stack};
-use crate::scenario::{Scenario, find, vocabulary};
+use crate::scenario::{Scenario, find, play, vocabulary};
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -216,7 +216,7 @@ impl<'a> InProcess<'a> {
             ..Options::default()
         };
         let scenario = self.scenario(plan)?;
-        Ok(self.runner.run(plan, &options, |sim| scenario.run(sim)))
+        Ok(self.runner.run(plan, &options, |sim| play(scenario, sim)))
     }
 
     /// Runs a seed of a series; `None` if there is nothing to say of it.
@@ -263,7 +263,7 @@ impl Harness for InProcess<'_> {
         };
         let mut report = self
             .runner
-            .run(order.plan, &options, |sim| scenario.run(sim));
+            .run(order.plan, &options, |sim| play(scenario, sim));
         let answers = report.answers.take().unwrap_or_default();
         let trace = report.trace.take().unwrap_or_default();
         let answers = answers.iter().map(|(path, value)| (path.as_str(), value));

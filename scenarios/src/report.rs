@@ -105,6 +105,9 @@ pub struct Destruction {
     pub phase: String,
     /// The step.
     pub step: u64,
+    /// Whether it happened inside the call of a waker that says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_wake: bool,
 }
 
 /// A task that had not ended.
@@ -378,6 +381,7 @@ impl Destruction {
             task: destroyed.task.map(|task| task.to_string()),
             phase: phase_word(destroyed.phase).to_owned(),
             step: destroyed.step,
+            in_wake: destroyed.in_wake,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a scenario is: a system to build, drive and take apart, and the questions it asks.
 
-use dismantle_sim::{Limits, Question, Sim, Stopped, Vocabulary};
+use dismantle_sim::{Limits, Question, Rule, Sim, Stopped, Vocabulary};
 
 use crate::check::Class;
 
@@ -43,6 +43,15 @@ pub trait Scenario: Sync {
         None
     }
 
+    /// What must not happen when its runs are destroyed, in any of them: a breach is a
+    /// `destruction-order` finding.
+    ///
+    /// A rule that holds only from some moment on, after a disconnect has come to its end, say,
+    /// is stated then: [`Sim::rule`].
+    fn rules(&self) -> Vec<Rule> {
+        Vec::new()
+    }
+
     /// The bug in it that is ours, put there to be found. `fuzz` leaves it out unless it is
     /// named.
     fn planted(&self) -> Option<Planted> {
@@ -75,6 +84,17 @@ pub fn vocabulary(scenario: &dyn Scenario) -> Vocabulary {
         parameters: scenario.parameters(),
         questions,
     }
+}
+
+/// One run of `scenario`, under its rules.
+///
+/// # Errors
+/// [`Stopped`], passed on from the scenario.
+pub(crate) fn play(scenario: &dyn Scenario, sim: &Sim) -> Result<(), Stopped> {
+    for rule in scenario.rules() {
+        sim.rule(rule);
+    }
+    scenario.run(sim)
 }
 
 /// The scenario of that name.

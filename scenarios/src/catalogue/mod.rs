@@ -45,4 +45,6 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedNondeterminism,
     &planted::PlantedProtocol,
     &planted::PlantedWire,
+    &planted::PlantedOrder,
+    &planted::PlantedReentrance,
 ];

@@ -2,7 +2,7 @@
 //!
 //! Whatever the pipe does to it, this order has to be clean: no panic, no hang, no leak.
 
-use dismantle_sim::{JoinHandle, Name, Phase, Question, Sim, Stopped, share};
+use dismantle_sim::{JoinHandle, Name, Phase, Question, Rule, Sim, Stopped, share};
 
 use super::object::{Call, METHODS, Objects, call};
 use super::session::Session;
@@ -50,6 +50,12 @@ impl Scenario for Orderly {
 
     fn over(&self) -> Option<&'static str> {
         Some("calls")
+    }
+
+    /// An object has the number of the call that makes it: a second one of that number comes from
+    /// a call that was made once and served twice.
+    fn rules(&self) -> Vec<Rule> {
+        vec![Rule::once("server/object")]
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {

@@ -407,6 +407,8 @@ struct Listed<'a> {
     finds: Option<Class>,
     clean: Option<String>,
     over: Option<&'a str>,
+    /// The rules of destruction order, in words.
+    rules: Vec<String>,
     parameters: Vec<ListedQuestion>,
 }
 
@@ -451,6 +453,10 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
                 format!("{name}={value}")
             }),
             over: scenario.over(),
+            rules: {
+                let rules = scenario.rules();
+                rules.iter().map(|rule| rule.text().to_owned()).collect()
+            },
             parameters: questions.iter().map(ListedQuestion::of).collect(),
         };
         if console.json {
@@ -466,6 +472,9 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
         } in &listed.parameters
         {
             text += &format!("    {name:<28} {about} ({possible}; {default})\n");
+        }
+        for rule in listed.rules.iter().filter(|_| only.is_some()) {
+            text += &format!("    rule: {rule}\n");
         }
         console.text(&text)?;
     }

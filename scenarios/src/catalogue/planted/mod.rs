@@ -16,9 +16,11 @@ fn strikes(sim: &Sim) -> bool {
     sim.ask(&CHANCE, &[]) == 7
 }
 
-/// A scenario that is one action in teardown and whose bug strikes rarely.
+/// A scenario that is one action in teardown and whose bug strikes rarely; its rules, if it has
+/// any, stand in brackets.
 macro_rules! planted {
-    ($(#[$doc:meta])* $type:ident, $name:literal, $about:literal, $class:ident, $sim:ident => $body:expr) => {
+    ($(#[$doc:meta])* $type:ident, $name:literal, $about:literal, $class:ident,
+     $([$($rule:expr),*],)? $sim:ident => $body:expr) => {
         $(#[$doc])*
         pub struct $type;
 
@@ -39,6 +41,10 @@ macro_rules! planted {
                 Some(Planted { class: Class::$class, clean: CLEAN })
             }
 
+            $(fn rules(&self) -> Vec<Rule> {
+                vec![$($rule),*]
+            })?
+
             fn run(&self, $sim: &Sim) -> Result<(), Stopped> {
                 $sim.enter(Phase::Teardown, || $body)
             }
@@ -49,6 +55,7 @@ macro_rules! planted {
 mod death;
 mod ending;
 mod exhaustion;
+mod order;
 mod process;
 mod protocol;
 mod queue;
@@ -57,6 +64,7 @@ mod wire;
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
+pub use order::{PlantedOrder, PlantedReentrance};
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
