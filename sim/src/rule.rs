@@ -8,7 +8,7 @@
 //!
 //! A destruction counts from its start: what is dropped by the drop of another comes after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::Name;
 use crate::track::Destroyed;
@@ -50,7 +50,8 @@ pub enum Where {
 }
 
 impl Rule {
-    /// Every `first` is destroyed before any `second` is.
+    /// Every `first` is destroyed before any `second` is; those of each owner by themselves if
+    /// both are of `*`.
     ///
     /// Broken when a `first` is destroyed that was alive when a `second` was destroyed. One that
     /// is never destroyed breaks no order: it is a leak.
@@ -151,8 +152,8 @@ pub(crate) struct Moment<'a> {
 pub(crate) struct Judge {
     rule: Rule,
     broken: bool,
-    /// The last destruction that the rule's objects had to come before.
-    passed: Option<(u64, Name)>,
+    /// The last destruction, of each owner, that the rule's objects had to come before.
+    passed: BTreeMap<&'static str, (u64, Name)>,
     /// The names that were destroyed, by their hashes.
     seen: BTreeSet<u64>,
 }
@@ -162,7 +163,7 @@ impl Judge {
         Self {
             rule,
             broken: false,
-            passed: None,
+            passed: BTreeMap::new(),
             seen: BTreeSet::new(),
         }
     }
@@ -183,9 +184,12 @@ impl Judge {
         match &self.rule.law {
             Law::Before(second) => {
                 // First what was, then what is: a name may fit both patterns.
-                let late = self.passed.filter(|(at, _)| concerned && moment.born < *at);
+                let of_one_owner = (self.rule.what.owner, second.owner) == ("*", "*");
+                let owner = if of_one_owner { name.owner() } else { "*" };
+                let passed = self.passed.get(owner).copied();
+                let late = passed.filter(|(at, _)| concerned && moment.born < *at);
                 if second.fits(name) {
-                    self.passed = Some((moment.now, name));
+                    self.passed.insert(owner, (moment.now, name));
                 }
                 late.map(|(_, second)| format!("{second} was destroyed before {name}"))
             }

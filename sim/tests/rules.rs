@@ -74,6 +74,22 @@ fn before_is_broken_by_the_wrong_order_only() {
 }
 
 #[test]
+fn before_holds_for_each_owner_if_it_is_for_any() {
+    let run = |first: &'static str| {
+        broken(move |sim| {
+            sim.rule(Rule::before(first, "*/object"));
+            let other = sim.track(Name::new("client", "connection"), ());
+            drop(sim.track(CONNECTION, ()));
+            drop(sim.track(object(0), ()));
+            drop(other);
+            Ok(())
+        })
+    };
+    assert_eq!(run("*/connection"), SILENT, "the client has no object");
+    assert_eq!(run("client/connection").len(), 1);
+}
+
+#[test]
 fn before_counts_a_destruction_from_its_start() {
     let owned = |outer: Name, inner: Name| {
         broken(move |sim| {
