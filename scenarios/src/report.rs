@@ -1,5 +1,6 @@
 //! The report of one run as users get it: the contract's JSON, and text for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use dismantle_sim::{Destroyed, Held, Name, Pending, Phase, Plan, Report, Seed, StackBytes};
@@ -44,6 +45,18 @@ pub struct RunReport {
     pub digest: String,
     /// Polls of one task.
     pub steps: u64,
+    /// Those of them before the teardown.
+    #[serde(default)]
+    pub drive_steps: u64,
+    /// Those of them before the owner was done, and the healed phase began.
+    #[serde(default)]
+    pub owner_steps: u64,
+    /// Bytes that each direction delivered before the healed phase, by its name.
+    #[serde(default)]
+    pub delivered_bytes: BTreeMap<String, u64>,
+    /// The plan counts steps or bytes of this build: another one may do other things.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub this_build_only: bool,
     /// Virtual time at the end.
     pub time_us: u64,
     /// High-water marks of the stack; null where not measured.
@@ -147,6 +160,15 @@ impl RunReport {
             outcome,
             digest: report.digest.to_string(),
             steps: report.steps,
+            drive_steps: report.drive_steps,
+            owner_steps: report.owner_steps,
+            delivered_bytes: {
+                let carried = report.carried.iter();
+                let pipes = carried.filter(|(by, _)| by.owner() == "pipe");
+                pipes
+                    .map(|(by, bytes)| (by.kind().to_owned(), *bytes))
+                    .collect()
+            },
             time_us: report.time_us,
             stack_bytes: Stack::of(&report.stack_bytes),
             drop_depth: report.drop_depth,
@@ -176,6 +198,10 @@ impl RunReport {
             findings,
             digest: String::new(),
             steps: 0,
+            drive_steps: 0,
+            owner_steps: 0,
+            delivered_bytes: BTreeMap::new(),
+            this_build_only: plan.this_build_only(),
             time_us: 0,
             stack_bytes: Stack::default(),
             drop_depth: 0,
@@ -249,6 +275,12 @@ impl RunReport {
             if !finding.signature.ends_with(&finding.detail) {
                 writeln!(text, "      {}", finding.detail)?;
             }
+        }
+        if self.this_build_only {
+            writeln!(
+                text,
+                "  this build only: the plan counts steps or bytes, which others have more or fewer of"
+            )?;
         }
         if let Some(limit) = &self.limit {
             writeln!(text, "  the limit of {limit} was reached")?;

@@ -86,6 +86,7 @@ pub struct Question {
     answers: Answers,
     draw: Draw,
     about: &'static str,
+    this_build_only: bool,
 }
 
 impl Question {
@@ -103,6 +104,7 @@ impl Question {
             answers: Answers::Count { low, high, default },
             draw,
             about: "",
+            this_build_only: false,
         }
     }
 
@@ -116,6 +118,7 @@ impl Question {
             answers: Answers::Word(words),
             draw,
             about: "",
+            this_build_only: false,
         }
     }
 
@@ -123,6 +126,19 @@ impl Question {
     pub const fn about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
+    }
+
+    /// Says that an answer means what it means to this build alone: it counts steps or bytes, of
+    /// which another release makes more or fewer. For sweeps; no seed draws such an answer.
+    pub const fn this_build_only(mut self) -> Self {
+        assert!(self.draw.is_empty());
+        self.this_build_only = true;
+        self
+    }
+
+    /// Whether [`Question::this_build_only`] was said.
+    pub const fn is_this_build_only(&self) -> bool {
+        self.this_build_only
     }
 
     /// The name with `*` where a number or name belongs.

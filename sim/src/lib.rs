@@ -38,6 +38,7 @@ mod plan;
 
 mod breach;
 mod clock;
+mod cut;
 mod executor;
 mod outside;
 mod rule;

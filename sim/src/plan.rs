@@ -27,7 +27,7 @@
 //!
 //! Names are semantic (the third operation, the second Call on a pipe), never positions in a
 //! live table and never step numbers, so a plan means the same against another version of the
-//! system under test.
+//! system under test. The exception is what sweeps cut by, steps and bytes: its lines say so.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -102,6 +102,7 @@ struct Answer {
     id: u64,
     value: Value,
     parameter: bool,
+    this_build_only: bool,
 }
 
 impl Plan {
@@ -151,6 +152,11 @@ impl Plan {
     pub fn get(&self, name: &str) -> Option<&Value> {
         let path = Path::read(name).ok()?;
         self.answers.get(&path).map(|answer| &answer.value)
+    }
+
+    /// Whether an answer counts steps or bytes of this build: another one may do other things.
+    pub fn this_build_only(&self) -> bool {
+        self.answers.values().any(|answer| answer.this_build_only)
     }
 
     /// Deletes the answer to `name`; whether there was one.
@@ -250,6 +256,7 @@ impl Plan {
             id: question.id_of_path(&path.0),
             value,
             parameter,
+            this_build_only: question.is_this_build_only(),
         };
         self.answers.insert(path, answer);
         Ok(())
@@ -279,9 +286,15 @@ impl fmt::Display for Plan {
             writeln!(f, "\n[{title}]")?;
             for (path, answer) in answers {
                 match &answer.value {
-                    Value::Count(count) => writeln!(f, "{path} = {count}")?,
-                    Value::Word(word) => writeln!(f, "{path} = {}", basic_string(word))?,
+                    Value::Count(count) => write!(f, "{path} = {count}")?,
+                    Value::Word(word) => write!(f, "{path} = {}", basic_string(word))?,
                 }
+                let only = if answer.this_build_only {
+                    " # this build only"
+                } else {
+                    ""
+                };
+                writeln!(f, "{only}")?;
             }
             Ok(())
         };

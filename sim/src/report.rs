@@ -71,6 +71,12 @@ pub struct Report {
     pub digest: Digest,
     /// Polls of one task.
     pub steps: u64,
+    /// Those of them before the teardown.
+    pub drive_steps: u64,
+    /// Those of them before the owner was done, and the healed phase began.
+    pub owner_steps: u64,
+    /// What each carrier has carried: bytes read from a pipe.
+    pub carried: BTreeMap<Name, u64>,
     /// Virtual time at the end, in microseconds.
     pub time_us: u64,
     /// The limit that stopped the run, if one did.

@@ -4,7 +4,7 @@
 //! owner or any kind. It is judged at every destruction, also of those that a report has no room
 //! for, from the moment it is stated until the run cleans up after itself; what it finds is a
 //! [`crate::Breach`] of `destruction-order`, one a rule. Nothing is said once a limit has cut the
-//! run short: what follows is then nobody's order.
+//! run short, nor while the plan does: what follows is then nobody's order.
 //!
 //! A destruction counts from its start: what is dropped by the drop of another comes after it.
 

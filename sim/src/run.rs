@@ -6,6 +6,7 @@
 //! body, so that what is left is dropped in order and not in flight.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use crate::breach::{BREACH, BREACHES_MAX, Breach};
 use crate::clock::{Clock, Sleep};
+use crate::cut::{self, Cut};
 use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share};
 use crate::entropy;
 use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
@@ -42,14 +44,19 @@ static HASH_KEYS: Question = Question::count(
 const PHASE: EventKind = EventKind::new("phase");
 const OPERATION: EventKind = EventKind::new("operation");
 const ACTION: EventKind = EventKind::new("action");
+const CUT: EventKind = EventKind::new("cut");
 const HEAL: EventKind = EventKind::new("heal");
 const TIME: EventKind = EventKind::new("time");
 const PANIC: EventKind = EventKind::new("panic");
 const INJECTED_PANIC: EventKind = EventKind::new("injected-panic");
 
 /// The questions that every run may ask.
-pub fn questions() -> [&'static [Question]; 2] {
-    [std::slice::from_ref(&HASH_KEYS), &executor::QUESTIONS]
+pub fn questions() -> [&'static [Question]; 3] {
+    [
+        std::slice::from_ref(&HASH_KEYS),
+        &executor::QUESTIONS,
+        &cut::QUESTIONS,
+    ]
 }
 
 /// A part of a run, with a high-water mark of its own.
@@ -211,6 +218,10 @@ fn on_this_thread(
         own_cycle: Cell::new(false),
         own_panic: Cell::new(false),
         wakes: Cell::new(0),
+        cut: Cell::new(Cut::None),
+        drive_steps: Cell::new(None),
+        owner_steps: Cell::new(0),
+        carried: RefCell::default(),
         stopped: Cell::new(false),
         limit: Cell::new(None),
         panics: RefCell::default(),
@@ -222,6 +233,10 @@ fn on_this_thread(
         outside: Outside::new(options.real_io),
         tracker: Tracker::default(),
     }));
+    if sim.ask(&cut::QUESTIONS[0], &[]) == 1 {
+        let steps = sim.ask(&cut::QUESTIONS[1], &[]);
+        sim.0.cut.set(Cut::After(steps));
+    }
     let keys = sim.ask(&HASH_KEYS, &[]);
     if !options.unpinned {
         entropy::pin(keys);
@@ -267,6 +282,10 @@ struct World {
     own_panic: Cell<bool>,
     /// Calls under way of wakers that say so.
     wakes: Cell<u32>,
+    cut: Cell<Cut>,
+    drive_steps: Cell<Option<u64>>,
+    owner_steps: Cell<u64>,
+    carried: RefCell<Vec<(Name, Rc<Cell<u64>>)>>,
     stopped: Cell<bool>,
     limit: Cell<Option<Limit>>,
     panics: RefCell<Vec<Panic>>,
@@ -332,6 +351,9 @@ impl Sim {
         body: impl FnOnce() -> Result<T, Stopped>,
     ) -> Result<T, Stopped> {
         self.0.phase.set(phase);
+        if phase == Phase::Teardown {
+            self.end_of_drive();
+        }
         self.event(PHASE, Name::new("owner", "phase"), [phase as u64, 0]);
         self.turn(self.current_task());
         self.measured(|stack| &mut stack[phase], || self.catch(body))
@@ -369,6 +391,7 @@ impl Sim {
     /// Ends the faults: from here on tasks run first in, first out, and nothing new breaks.
     pub fn heal(&self) {
         self.0.healed.set(true);
+        self.0.cut.set(Cut::None);
         self.event(HEAL, Name::new("owner", "schedule"), [0, 0]);
     }
 
@@ -378,6 +401,12 @@ impl Sim {
     }
 
     // ---- running
+
+    /// Whether the plan has ended the drive here: what a scenario would still do in it, it leaves
+    /// out, and goes on to the teardown. Nothing runs before that, whether or not it asks this.
+    pub fn is_cut(&self) -> bool {
+        self.0.cut.get() == Cut::On
+    }
 
     /// Runs up to `count` steps; returns how many there were.
     ///
@@ -424,11 +453,15 @@ impl Sim {
                     world.limit.set(Some(Limit::Seconds));
                     return Ok(false);
                 }
+                Some(_) if self.cut() => return Ok(false),
                 Some(us) => {
                     world.clock.advance();
                     self.event(TIME, Name::new("sim", "clock"), [us, 0]);
                 }
             }
+        }
+        if self.cut() {
+            return Ok(false);
         }
         if world.step.get() >= world.limits.steps {
             world.limit.set(Some(Limit::Steps));
@@ -439,6 +472,29 @@ impl Sim {
             Err(Stopped)
         } else {
             Ok(true)
+        }
+    }
+
+    /// Whether the step that could be made now is cut off.
+    fn cut(&self) -> bool {
+        let world = &self.0;
+        if let Cut::After(steps) = world.cut.get()
+            && world.step.get() >= steps
+        {
+            world.cut.set(Cut::On);
+            self.event(CUT, Name::new("owner", "schedule"), [world.step.get(), 0]);
+        }
+        self.is_cut()
+    }
+
+    /// The teardown begins: the drive was as long as it was, and a cut of it has done its part.
+    fn end_of_drive(&self) {
+        let world = &self.0;
+        if world.drive_steps.get().is_none() {
+            world.drive_steps.set(Some(world.step.get()));
+            if self.is_cut() {
+                world.cut.set(Cut::None);
+            }
         }
     }
 
@@ -540,6 +596,14 @@ impl Sim {
         self.0.held.borrow_mut().push(Held { by, fault, count });
     }
 
+    /// Says in the report how many units (bytes) `by` has carried: the counter is its own to
+    /// raise. Of several of one name the report gives the most.
+    pub fn carrier(&self, by: Name) -> Rc<Cell<u64>> {
+        let counter = Rc::new(Cell::new(0));
+        self.0.carried.borrow_mut().push((by, counter.clone()));
+        counter
+    }
+
     /// A property of the system under test is broken; `rule` says which, without names and
     /// numbers, and `detail` the rest.
     pub fn breach(
@@ -580,9 +644,9 @@ impl Sim {
         self.0.own_cycle.get()
     }
 
-    /// Whether a limit has cut the run short: nothing runs any more that is not at rest.
+    /// Whether a limit has cut the run short, or the plan does: nothing runs that is not at rest.
     pub fn is_limited(&self) -> bool {
-        self.0.limit.get().is_some()
+        self.0.limit.get().is_some() || self.is_cut()
     }
 
     /// The current phase.
@@ -616,10 +680,6 @@ impl Sim {
 
     pub(crate) fn in_wake(&self) -> bool {
         self.0.wakes.get() > 0
-    }
-
-    pub(crate) fn limit(&self) -> Option<Limit> {
-        self.0.limit.get()
     }
 
     pub(crate) fn begin_step(&self, task: Name) -> u64 {
@@ -705,6 +765,8 @@ impl Sim {
         drop(self.catch(|| body(self)));
         world.phase.set(Phase::Teardown);
         self.turn(None);
+        self.end_of_drive();
+        world.owner_steps.set(world.step.get());
         self.measured(
             |stack| &mut stack.teardown,
             || {
@@ -731,8 +793,16 @@ impl Sim {
             // The panic machinery itself needs 5 KiB: no verdict on a run that panicked.
             stack = StackBytes::default();
         }
+        let mut carried = BTreeMap::new();
+        for (by, count) in world.carried.take() {
+            let most: &mut u64 = carried.entry(by).or_default();
+            *most = count.get().max(*most);
+        }
         Report {
             digest,
+            drive_steps: world.drive_steps.get().unwrap_or(0),
+            owner_steps: world.owner_steps.get(),
+            carried,
             steps: world.step.get(),
             time_us: world.clock.now_us(),
             limit: world.limit.get(),

@@ -191,7 +191,7 @@ impl Tracker {
             in_wake: sim.in_wake(),
         };
         let mut broken = Vec::new();
-        if sim.limit().is_none() {
+        if !sim.is_limited() {
             for rule in &mut state.rules {
                 broken.extend(rule.judge(&Moment {
                     destroyed: &destroyed,

@@ -6,6 +6,7 @@
 //! ([`inject`]), and a peer without a vat ([`RawPeer`]). What differs between releases of capnp-rpc is in [`compat`] alone.
 
 mod bytes;
+mod cut;
 mod frame;
 mod pipe;
 
@@ -26,9 +27,10 @@ pub use vat::{AnyNetwork, Vat, nothing_left};
 use dismantle_sim::Question;
 
 /// The questions that this crate's parts ask.
-pub fn questions() -> [&'static [Question]; 4] {
+pub fn questions() -> [&'static [Question]; 5] {
     [
         &pipe::QUESTIONS,
+        &cut::QUESTIONS,
         &exception::QUESTIONS,
         &vat::QUESTIONS,
         &protocol::QUESTIONS,

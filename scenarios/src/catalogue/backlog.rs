@@ -69,6 +69,9 @@ impl Scenario for Backlog {
             if sim.ask(&PARAMETERS[3], &[]) == 0 {
                 sim.settle()?;
             }
+            if sim.is_cut() {
+                return Ok(Held::new());
+            }
             session.link.to_server().clog();
             let held = queue(sim, &session);
             sim.settle()?;

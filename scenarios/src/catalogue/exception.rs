@@ -66,6 +66,9 @@ impl Scenario for Exception {
         })?;
         sim.enter(Phase::Drive, || {
             for number in 1..=sim.ask(&PARAMETERS[0], &[]) as u32 {
+                if sim.is_cut() {
+                    break;
+                }
                 sim.operation(number);
                 session.link.operation(number);
                 if let Some(server) = &session.server {

@@ -65,7 +65,7 @@ pub(super) enum Heard {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Doing {
     pub(super) seed: u64,
-    step: u64,
+    pub(super) step: u64,
     pub(super) phase: String,
     pub(super) who: Option<String>,
 }

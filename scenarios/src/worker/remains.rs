@@ -65,7 +65,7 @@ impl Remains {
         } else {
             aborted(&panics)
         };
-        ran(order, &answers, finding)
+        self.ran(order, &answers, finding)
     }
 
     /// The result of a run whose process was killed by somebody else, as those before it.
@@ -74,7 +74,7 @@ impl Remains {
         let why = format!(
             "one process after the other was ended from outside ({how}), as the kernel does"
         );
-        ran(order, &self.recorded().0, out_of_memory(&self.turn(), &why))
+        self.ran(order, &self.recorded().0, out_of_memory(&self.turn(), &why))
     }
 
     /// The result of a run that did not come back; the faults are samples of where it was.
@@ -99,7 +99,21 @@ impl Remains {
                 spun(&turn, allowance.spin, place.as_ref(), &shown(&common))
             }
         };
-        ran(order, &self.recorded().0, finding)
+        self.ran(order, &self.recorded().0, finding)
+    }
+
+    fn ran(&self, order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {
+        let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
+        Ran {
+            report: RunReport {
+                steps: self.doing.as_ref().map_or(0, |doing| doing.step),
+                over: order.over,
+                ..RunReport::of_dead(order.plan, order.seed, vec![finding])
+            },
+            plan: recorded(order.plan, answers),
+            trace: Vec::new(),
+            reached: Reached::default(),
+        }
     }
 
     /// The last line that the worker printed, if it did.
@@ -170,21 +184,6 @@ fn shown(functions: &[Function]) -> String {
     let first = functions.iter().take(FRAMES_SHOWN_MAX);
     let shown: Vec<String> = first.map(Function::shown).collect();
     shown.join(" < ")
-}
-
-fn ran(order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {
-    Ran {
-        report: RunReport {
-            over: order.over,
-            ..RunReport::of_dead(order.plan, order.seed, vec![finding])
-        },
-        plan: recorded(
-            order.plan,
-            answers.iter().map(|(path, value)| (path.as_str(), value)),
-        ),
-        trace: Vec::new(),
-        reached: Reached::default(),
-    }
 }
 
 fn signal_name(signal: i32) -> String {

@@ -158,6 +158,17 @@ impl Fault {
             .collect()
     }
 
+    /// One that waits for a byte of the stream.
+    pub(super) const fn at_byte(what: &'static str) -> Self {
+        Self {
+            what,
+            when: "byte",
+            at: 0,
+            byte: 0,
+            stall_us: 0,
+        }
+    }
+
     fn ask(sim: &Sim, direction: &'static str, number: u32) -> Option<Self> {
         let part = [direction.into(), number.into()];
         let ask = |index: usize| sim.ask(&QUESTIONS[index], &part);

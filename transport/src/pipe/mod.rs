@@ -96,9 +96,13 @@ impl Link {
         self.strike("operation", number);
     }
 
-    /// The owner has seen the system come to rest, for the `number`-th time.
+    /// The owner has seen the system come to rest, for the `number`-th time. Not if the plan has
+    /// cut it off before that.
     pub fn rest(&self, number: u32) {
-        self.strike("rest", number);
+        let is_cut = self.c2s.0.borrow().sim.is_cut();
+        if !is_cut {
+            self.strike("rest", number);
+        }
     }
 
     /// Whether both directions are open and whole, with nothing on its way.

@@ -1,8 +1,8 @@
 //! The bytes of one direction and the two ends that wait for them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use dismantle_sim::{EventKind, Name, Sim};
@@ -12,6 +12,7 @@ use super::socket::Wire;
 use super::tap::Tap;
 use super::waiter::Waiter;
 use crate::bytes::Bytes;
+use crate::cut::cut;
 
 const WRITTEN: EventKind = EventKind::new("written");
 const READ: EventKind = EventKind::new("read");
@@ -45,6 +46,8 @@ pub(super) struct State {
 
     pub(super) written: u64,
     pub(super) read: u64,
+    /// What was read before the faults ended, for the report.
+    carried: Rc<Cell<u64>>,
     lost: u64,
     /// No more bytes will be written; the reader gets end of file behind the backlog.
     closed: bool,
@@ -74,6 +77,10 @@ impl State {
     /// An open pipe without a byte in it, as the plan has it.
     pub(super) fn new(sim: &Sim, direction: &'static str, wire: Option<Wire>) -> Self {
         let ask = |index: usize| sim.ask(&QUESTIONS[index], &[direction.into()]);
+        let mut tap = Tap::new(ask(11) == 0, Fault::all_of(sim, direction));
+        if let Some((byte, what)) = cut(sim, direction) {
+            tap.cut(byte, Fault::at_byte(what));
+        }
         let state = Self {
             sim: sim.clone(),
             name: Name::new("pipe", direction),
@@ -88,9 +95,10 @@ impl State {
             peer: Weak::new(),
             in_flight: Bytes::default(),
             readable: Bytes::default(),
-            tap: Tap::new(ask(11) == 0, Fault::all_of(sim, direction)),
+            tap,
             written: 0,
             read: 0,
+            carried: sim.carrier(Name::new("pipe", direction)),
             lost: 0,
             closed: false,
             reset: false,
@@ -326,6 +334,9 @@ impl State {
         match given {
             Ok(count @ 1..) => {
                 self.read += count as u64;
+                if !self.sim.healed() {
+                    self.carried.set(self.read);
+                }
                 self.sim.event(READ, self.name, [count as u64, 0]);
                 self.conserved();
                 if self.wire.is_none() {

@@ -36,6 +36,11 @@ impl Tap {
         }
     }
 
+    /// Has a fault wait at a byte of the stream, whatever message it is of.
+    pub(super) fn cut(&mut self, byte: u64, fault: Fault) {
+        self.barriers.push((byte, fault));
+    }
+
     /// The faults that are counted in `when`.
     pub(super) fn faults(&self, when: &str) -> impl Iterator<Item = Fault> {
         let counted = move |fault: &&Fault| fault.when == when;

@@ -78,6 +78,9 @@ impl World {
     pub fn operate(&mut self) -> Result<(), Stopped> {
         let length = self.sim.profile("length", u64::from(OPERATIONS_MAX)) as u32 + 1;
         for number in 1..=OPERATIONS_MAX {
+            if self.sim.is_cut() {
+                break;
+            }
             let part = [number.into()];
             let what = match number > length {
                 true => self.sim.ask_drawn(&OPERATIONS[0], &part, &[]),

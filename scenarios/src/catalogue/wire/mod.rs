@@ -125,6 +125,9 @@ impl World {
     fn converse(&mut self) -> Result<(), Stopped> {
         let length = self.sim.profile("length", u64::from(MESSAGES_MAX)) as u32 + 1;
         for number in 1..=MESSAGES_MAX {
+            if self.sim.is_cut() {
+                break;
+            }
             let what = match number > length {
                 true => self.sim.ask_drawn(&MESSAGES[0], &[number.into()], &[]),
                 false => self.sim.ask(&MESSAGES[0], &[number.into()]),
