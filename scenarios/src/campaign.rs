@@ -592,14 +592,13 @@ impl Shared<'_> {
             return Ok(());
         }
         let is_new = before.is_none();
-        let path = self.campaign.out.join(file_name(&finding));
         let mut plan = ran.plan.clone();
+        let path = self.campaign.out.join(file_name(&finding, &plan));
         plan.signature = Some(signature.clone());
-        plan.note = Some(format!(
-            "{} seed {seed}, {}",
-            plan.scenario(),
-            ran.report.upstream
-        ));
+        // A sweep has said already where its plan comes from.
+        let scenario = plan.scenario();
+        plan.note
+            .get_or_insert_with(|| format!("{scenario} seed {seed}, {}", ran.report.upstream));
         write(&path, &plan.to_string())?;
         let group = Group {
             kind: "finding",
@@ -640,10 +639,12 @@ fn unless_interrupted<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A file name that is the same for the same signature: its class and a hash.
-fn file_name(finding: &Finding) -> String {
+/// A file name that is the same for the same signature: its class and a hash. A plan for this build
+/// only has another one, or it would replace a better.
+fn file_name(finding: &Finding, plan: &Plan) -> String {
     let hash = dismantle_sim::hash(finding.signature.as_bytes());
-    format!("{}-{:08x}.toml", finding.class, hash as u32)
+    let cut = if plan.this_build_only() { "cut-" } else { "" };
+    format!("{cut}{}-{:08x}.toml", finding.class, hash as u32)
 }
 
 /// Writes a file whole or not at all.

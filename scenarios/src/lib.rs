@@ -23,6 +23,7 @@ mod reached;
 mod report;
 
 pub mod campaign;
+pub mod cuts;
 pub mod growth;
 
 mod testing;

@@ -12,9 +12,10 @@ use clap::Args;
 use dismantle_sim::{Plan, Seed};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Console, Ended, Exit, Failure, Set, duration, seeds};
-use crate::campaign::{Campaign, Group, Outcome, Progress};
+use super::{Console, Ended, Exit, Failure, Set, cuts, duration, seeds};
+use crate::campaign::{Campaign, Group, Outcome, Progress, Summary};
 use crate::check::Class;
+use crate::cuts::How;
 use crate::scenario::Scenario;
 
 /// What `fuzz` takes.
@@ -37,12 +38,34 @@ pub struct Arguments {
     /// Where to write plans
     #[arg(long, value_name = "DIR", default_value = "target/dismantle")]
     out: PathBuf,
+    /// Instead of seeds: run this plan, ended at every step and at every byte
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["scenario", "seeds", "time", "from"])]
+    cuts: Option<PathBuf>,
+    /// How the connection ends at a byte
+    #[arg(long, value_name = "HOW", requires = "cuts", value_delimiter = ',',
+          default_value = "reset", value_parser = how)]
+    cut_by: Vec<How>,
     #[command(flatten)]
     set: Set,
 }
 
 /// Runs the campaign, prints findings and the summary.
 pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
+    let jobs = match console.in_process {
+        true => 1,
+        false => arguments.jobs.unwrap_or(cores).into(),
+    };
+    if let Some(path) = &arguments.cuts {
+        let mut plan = console.read_plan(path)?;
+        console.assign(&mut plan, &arguments.set)?;
+        let arguments = cuts::Arguments {
+            jobs,
+            out: arguments.out,
+            hows: arguments.cut_by,
+        };
+        return cuts::cuts(console, &plan, arguments);
+    }
     let chosen = match arguments.scenario.is_empty() {
         true => console
             .scenarios
@@ -75,13 +98,8 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     if arguments.seeds.is_none() {
         eprintln!("seeds from {from} on; the same ones again with --from {from}");
     }
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
     let campaign = Campaign {
-        jobs: if console.in_process {
-            1
-        } else {
-            arguments.jobs.unwrap_or(cores).into()
-        },
+        jobs,
         harness: &|| console.harness(),
         plans,
         from,
@@ -92,16 +110,10 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         program: console.program.clone(),
     };
     let total = to.map(|to| (to - from) * campaign.plans.len() as u64);
-    let bar = progress_bar(total);
+    let bar = progress_bar(total, "seeds");
     let told = |progress: Progress<'_>| match progress {
         Progress::Seeds(count) => bar.set_position(count),
-        Progress::New(group) => bar.suspend(|| {
-            eprintln!(
-                "found: {} ({})",
-                group.finding.signature,
-                group.plan.display()
-            );
-        }),
+        Progress::New(group) => bar.suspend(|| found(group)),
     };
     let outcome = campaign.run(&told);
     bar.finish_and_clear();
@@ -110,23 +122,39 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     if let Some(error) = outcome.error {
         return Err(error.into());
     }
-    let found = |class| {
-        outcome
-            .groups
-            .iter()
-            .any(|group| group.finding.class == class)
-    };
-    Ok(if found(Class::Nondeterminism) {
+    Ok(ended(outcome.groups.iter(), &outcome.summary))
+}
+
+/// Says at once what is new.
+pub(super) fn found(group: &Group) {
+    eprintln!(
+        "found: {} ({})",
+        group.finding.signature,
+        group.plan.display()
+    );
+}
+
+/// The exit status of a campaign.
+pub(super) fn ended<'a>(groups: impl Iterator<Item = &'a Group>, summary: &Summary) -> Exit {
+    let classes: Vec<Class> = groups.map(|group| group.finding.class).collect();
+    if classes.contains(&Class::Nondeterminism) {
         Exit::NotDeterministic
-    } else if !outcome.groups.is_empty() {
+    } else if !classes.is_empty() {
         Exit::Findings
-    } else if !outcome.summary.complete {
+    } else if !summary.complete {
         Exit::Interrupted
-    } else if outcome.summary.seeds == 0 {
+    } else if summary.seeds == 0 {
         Exit::NothingRan
     } else {
         Exit::Clean
-    })
+    }
+}
+
+/// Reads how a connection ends at a byte.
+fn how(text: &str) -> Result<How, String> {
+    let hows = [How::Reset, How::HalfClose];
+    let how = hows.into_iter().find(|how| how.word() == text);
+    how.ok_or_else(|| "one of reset, half-close".to_owned())
 }
 
 /// A base that nightly runs do not repeat: from the clock, short enough to read out.
@@ -137,20 +165,21 @@ fn fresh_seed() -> u64 {
     dismantle_sim::hash(&since.as_nanos().to_le_bytes()) % 1_000_000_000
 }
 
-fn progress_bar(total: Option<u64>) -> ProgressBar {
+/// A bar that counts up to `total`, if that is known, what `unit` says.
+pub(super) fn progress_bar(total: Option<u64>, unit: &str) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
             ProgressBar::new(total),
-            "{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left",
+            format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left"),
         ),
         None => (
             ProgressBar::no_length(),
-            "{spinner} {pos} seeds, {per_sec}, {elapsed}",
+            format!("{{spinner}} {{pos}} {unit}, {{per_sec}}, {{elapsed}}"),
         ),
     };
     // Drawn on a terminal only; elsewhere it stays silent.
     bar.set_draw_target(ProgressDrawTarget::stderr());
-    bar.with_style(ProgressStyle::with_template(template).expect("a template of ours"))
+    bar.with_style(ProgressStyle::with_template(&template).expect("a template of ours"))
 }
 
 fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {

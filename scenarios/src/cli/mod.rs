@@ -4,6 +4,7 @@
 //! standard error. Only this module and its children touch arguments, standard output and exit
 //! statuses.
 
+mod cuts;
 mod fuzz;
 mod grow;
 mod single;
