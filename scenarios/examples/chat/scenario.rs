@@ -8,7 +8,7 @@ use std::rc::Rc;
 use capnp::Error;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle::Scenario;
-use dismantle_sim::{JoinHandle, Name, Phase, Question, Sim, Stopped, Tracked, share};
+use dismantle_sim::{JoinHandle, Name, Phase, Question, Rule, Sim, Stopped, Tracked, Where, share};
 use dismantle_transport::{Link, Vat, inject};
 
 use crate::chat_capnp::{listener, membership, room, sink};
@@ -87,6 +87,18 @@ impl Scenario for Chat {
 
     fn over(&self) -> Option<&'static str> {
         Some("posts")
+    }
+
+    /// The room goes last, and a membership when its member does, not with another's.
+    fn rules(&self) -> Vec<Rule> {
+        vec![
+            Rule::before("server/membership", "server/room"),
+            Rule::once("server/membership"),
+            Rule::never_inside(
+                "server/membership",
+                Where::DestructionOf("server/membership"),
+            ),
+        ]
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {

@@ -91,6 +91,7 @@ fn print(console: &mut Console, sweep: &Sweep, swept: &Swept) -> Result<(), Fail
         text += &format!("\n{:>7} x {}\n", group.count, group.finding.signature);
         text += &format!("          first {}\n", found.place());
         text += &format!("          {} (this build only)\n", group.replay);
+        text += &format!("          {}\n", group.over_unix.text());
     }
     text += &format!(
         "\n{} points in {:.1} s ({:.0} a second){}: {} findings\n",
