@@ -2,8 +2,9 @@
 //!
 //! This crate knows nothing of scenarios, files or command lines. It owns the pipe with its
 //! faults ([`Link`]), the vat ([`Vat`]: capnp-rpc's own `RpcSystem`, unpatched, with its parts
-//! named and its messages tracked), server exceptions injected around any server
-//! ([`inject`]), and a peer without a vat ([`RawPeer`]). What differs between releases of capnp-rpc is in [`compat`] alone.
+//! named and its messages tracked), server exceptions injected around any server ([`inject`]),
+//! a peer without a vat ([`RawPeer`]), and the order in which calls arrive ([`CallOrder`]). What
+//! differs between releases of capnp-rpc is in [`compat`] alone.
 
 mod bytes;
 mod cut;
@@ -16,10 +17,12 @@ pub mod protocol;
 mod vat;
 
 mod exception;
+mod order;
 mod raw;
 
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
+pub use order::{Arrivals, CallOrder, Followed, Ticket};
 pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};
 pub use raw::{Descriptor, Heard, Outcome, RawPeer, Says, Target, frame};
 pub use vat::{AnyNetwork, Vat, nothing_left};

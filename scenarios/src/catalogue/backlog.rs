@@ -7,8 +7,8 @@ use capnp::capability::{Promise, Response};
 use capnp::{Error, any_pointer};
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped, share};
 
-use super::object::{Call, Objects, call};
-use super::session::Session;
+use super::object::{Call, Objects, call_in_order};
+use super::session::{BOOTSTRAP, Session};
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
@@ -73,7 +73,7 @@ impl Scenario for Backlog {
                 return Ok(Held::new());
             }
             session.link.to_server().clog();
-            let held = queue(sim, &session);
+            let held = queue(sim, &objects, &session);
             sim.settle()?;
             session.link.rest(1);
             Ok(held)
@@ -110,18 +110,15 @@ impl Scenario for Backlog {
 type Held = Vec<Promise<Response<any_pointer::Owned>, Error>>;
 
 /// Queues the calls; gives the promises that no task waits for.
-fn queue(sim: &Sim, session: &Session) -> Held {
+fn queue(sim: &Sim, objects: &Objects, session: &Session) -> Held {
     let waits = sim.ask(&PARAMETERS[2], &[]) == 0;
     let mut held = Vec::new();
     let Some(server) = &session.server else {
         return held;
     };
     for number in 1..=sim.ask(&PARAMETERS[0], &[]) as u32 {
-        let id = Call {
-            operation: number,
-            repetition: 0,
-        };
-        let sent = call(server, id, "echo", None);
+        let id = Call::new(number, 0);
+        let sent = call_in_order(objects.order(), BOOTSTRAP, server, id, "echo", None);
         drop(sent.pipeline);
         if waits {
             let name = Name::numbered("client", "call", number);

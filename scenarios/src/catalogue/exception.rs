@@ -8,11 +8,11 @@ use std::rc::Rc;
 use capnp::Error;
 use capnp::capability::Promise;
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped, Tracked, share};
-use dismantle_transport::Injector;
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Interpose, Serve};
+use dismantle_transport::{Arrivals, CallOrder, Injector};
 
-use super::object::{Call, call};
-use super::session::Session;
+use super::object::{Call, call_in_order};
+use super::session::{BOOTSTRAP, Session};
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
@@ -56,10 +56,12 @@ impl Scenario for Exception {
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {
+        let order = CallOrder::new(sim);
         let mut session = sim.enter(Phase::Build, || {
             let name = Name::new("server", "thrower");
             let thrower = Thrower {
                 injector: Injector::new(sim, name),
+                arrivals: order.arrivals(name),
                 tracked: sim.track(name, ()),
             };
             Ok(Session::new(sim, compat::client(Rc::new(thrower))))
@@ -72,11 +74,8 @@ impl Scenario for Exception {
                 sim.operation(number);
                 session.link.operation(number);
                 if let Some(server) = &session.server {
-                    let id = Call {
-                        operation: number,
-                        repetition: 0,
-                    };
-                    let sent = call(server, id, "echo", None);
+                    let id = Call::new(number, 0);
+                    let sent = call_in_order(&order, BOOTSTRAP, server, id, "echo", None);
                     drop(sent.pipeline);
                     let name = Name::numbered("client", "call", number);
                     let answer = waiting(sim, "return of", name, sent.promise);
@@ -101,6 +100,7 @@ impl Scenario for Exception {
 /// A server that does nothing but what is injected into it.
 struct Thrower {
     injector: Injector,
+    arrivals: Arrivals,
     #[expect(dead_code, reason = "its drop is the record")]
     tracked: Tracked<()>,
 }
@@ -113,6 +113,8 @@ impl Serve for Thrower {
         params: AnyParams,
         results: AnyResults,
     ) -> Promise<(), Error> {
+        self.arrivals
+            .arrive(Call::from_interface_id(interface_id).ticket);
         let work = Box::new(move || {
             drop((params, results));
             Promise::ok(())

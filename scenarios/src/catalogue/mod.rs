@@ -47,4 +47,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedWire,
     &planted::PlantedOrder,
     &planted::PlantedReentrance,
+    &planted::PlantedCallOrder,
 ];

@@ -2,17 +2,17 @@
 //! capability that it is given.
 //!
 //! Payloads are untyped, so that one source serves every release of capnp-rpc: a call's method
-//! is its method id, the operation that made it its interface id, its one argument the root
-//! pointer.
+//! is its method id, the operation that made it and its place in the order of calls its interface
+//! id, its one argument the root pointer.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use capnp::capability::{Client, Promise, Response};
+use capnp::capability::{Client, Promise, RemotePromise, Response};
 use capnp::{Error, ErrorKind, any_pointer};
 use dismantle_sim::{Name, Question, Sim, Tracked, share};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
-use dismantle_transport::{Behaviour, behave, exception};
+use dismantle_transport::{Arrivals, Behaviour, CallOrder, Ticket, behave, exception};
 use futures::channel::oneshot;
 
 use super::act::{self, Reach};
@@ -73,14 +73,30 @@ pub struct Call {
     pub operation: u32,
     /// Which of its repetitions, from 0.
     pub repetition: u32,
+    /// Its place in the order of calls.
+    pub ticket: Ticket,
 }
 
 /// Repetitions are numbered behind operations, so that a name tells both: `client/call/3` is
 /// operation 3, `client/call/67` its first repetition.
 const OPERATIONS_STRIDE: u32 = 64;
 
+/// An interface id has 64 bits: from the top, 20 of a ticket, 20 of a repetition and 24 of an
+/// operation, of all of which there are at most a million.
+const REPETITION_SHIFT: u32 = 24;
+const TICKET_SHIFT: u32 = 44;
+
 impl Call {
-    /// One number for both.
+    /// A call whose place in the order does not matter.
+    pub const fn new(operation: u32, repetition: u32) -> Self {
+        Self {
+            operation,
+            repetition,
+            ticket: Ticket::NONE,
+        }
+    }
+
+    /// One number for operation and repetition.
     pub fn index(self) -> u32 {
         // A peer may have made both up.
         let stride = self.repetition.wrapping_mul(OPERATIONS_STRIDE);
@@ -89,13 +105,18 @@ impl Call {
 
     /// The interface id under which it is made.
     pub fn interface_id(self) -> u64 {
-        u64::from(self.repetition) << 32 | u64::from(self.operation)
+        u64::from(self.ticket.number()) << TICKET_SHIFT
+            | u64::from(self.repetition) << REPETITION_SHIFT
+            | u64::from(self.operation)
     }
 
-    fn from_interface_id(id: u64) -> Self {
+    /// The call that an interface id stands for.
+    pub fn from_interface_id(id: u64) -> Self {
+        let bits = |from: u32, to: u32| (id >> from & ((1 << (to - from)) - 1)) as u32;
         Self {
-            operation: id as u32,
-            repetition: (id >> 32) as u32,
+            operation: bits(0, REPETITION_SHIFT),
+            repetition: bits(REPETITION_SHIFT, TICKET_SHIFT),
+            ticket: Ticket::from_number(bits(TICKET_SHIFT, 64)),
         }
     }
 }
@@ -107,6 +128,7 @@ struct State {
     /// The operation that made it, if its destructor may act.
     acts: Option<u32>,
     kept: RefCell<Option<Client>>,
+    arrivals: Arrivals,
 }
 
 impl Drop for State {
@@ -132,6 +154,7 @@ impl Reach for Nothing {
 #[derive(Clone)]
 pub struct Objects {
     sim: Sim,
+    order: CallOrder,
     made: Rc<RefCell<Vec<Weak<Object>>>>,
     /// What their destructors reach.
     reach: Rc<RefCell<Weak<dyn Reach>>>,
@@ -144,10 +167,16 @@ impl Objects {
     pub fn new(sim: &Sim) -> Self {
         Self {
             sim: sim.clone(),
+            order: CallOrder::new(sim),
             made: Rc::default(),
             reach: Rc::new(RefCell::new(Weak::<Nothing>::new())),
             unanswered: Rc::default(),
         }
+    }
+
+    /// The order of the calls on all of them.
+    pub fn order(&self) -> &CallOrder {
+        &self.order
     }
 
     /// From here on destructors act: the plan says which, `reach` what they can get at.
@@ -166,13 +195,14 @@ impl Objects {
     }
 
     fn make_with(&self, vat: &'static str, number: u32, acts: Option<u32>) -> Client {
+        let name = Name::numbered(vat, "object", number);
         let state = State {
             objects: self.clone(),
             vat,
             acts,
             kept: RefCell::new(None),
+            arrivals: self.order.arrivals(name),
         };
-        let name = Name::numbered(vat, "object", number);
         let object = Rc::new(Object(self.sim.track(name, state)));
         self.made.borrow_mut().push(Rc::downgrade(&object));
         compat::client(object)
@@ -259,23 +289,47 @@ pub fn call(
     call: Call,
     method: &str,
     argument: Option<&Client>,
-) -> capnp::capability::RemotePromise<any_pointer::Owned> {
+) -> RemotePromise<any_pointer::Owned> {
     compat::send(target, call.interface_id(), method_id(method), |params| {
         set(params, argument);
         Ok(())
     })
 }
 
-/// The same as a streaming call: its promise is for the flow, not for an answer.
-pub fn call_streaming(
+/// Calls as the next call on `reference`, by which name `target` is known to `order`.
+pub fn call_in_order(
+    order: &CallOrder,
+    reference: Name,
     target: &Client,
-    call: Call,
+    id: Call,
+    method: &str,
+    argument: Option<&Client>,
+) -> RemotePromise<any_pointer::Owned> {
+    let (ticket, sent) = order.make(reference, target, |ticket| {
+        call(target, Call { ticket, ..id }, method, argument)
+    });
+    RemotePromise {
+        promise: Promise::from_future(order.follow(ticket, sent.promise)),
+        pipeline: sent.pipeline,
+    }
+}
+
+/// The same as a streaming call: its promise is for the flow, not for an answer.
+pub fn stream_in_order(
+    order: &CallOrder,
+    reference: Name,
+    target: &Client,
+    id: Call,
     argument: Option<&Client>,
 ) -> Promise<(), Error> {
-    compat::send_streaming(target, call.interface_id(), method_id("sink"), |params| {
-        set(params, argument);
-        Ok(())
-    })
+    let (ticket, promise) = order.stream(reference, target, |ticket| {
+        let id = Call { ticket, ..id }.interface_id();
+        compat::send_streaming(target, id, method_id("sink"), |params| {
+            set(params, argument);
+            Ok(())
+        })
+    });
+    Promise::from_future(order.follow(ticket, promise))
 }
 
 /// The capability in a response, if there is one.
@@ -306,6 +360,9 @@ impl Serve for Object {
     ) -> Promise<(), Error> {
         let sim = self.0.objects.sim.clone();
         let call = Call::from_interface_id(interface_id);
+        self.0.arrivals.arrive(call.ticket);
+        // What it calls itself, it calls on other references.
+        let call = Call::new(call.operation, call.repetition);
         let part = [call.operation.into()];
         let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
         let outcome = OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize];

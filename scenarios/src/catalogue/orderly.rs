@@ -4,8 +4,8 @@
 
 use dismantle_sim::{JoinHandle, Name, Phase, Question, Rule, Sim, Stopped, share};
 
-use super::object::{Call, METHODS, Objects, call};
-use super::session::Session;
+use super::object::{Call, METHODS, Objects, call_in_order};
+use super::session::{BOOTSTRAP, Session};
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
@@ -69,11 +69,15 @@ impl Scenario for Orderly {
             let calls: Vec<JoinHandle<()>> = (1..=sim.ask(&PARAMETERS[0], &[]) as u32)
                 .filter_map(|number| {
                     let method = METHODS[sim.ask(&METHOD, &[number.into()]) as usize];
-                    let id = Call {
-                        operation: number,
-                        repetition: 0,
-                    };
-                    let sent = call(server.as_ref()?, id, method, None);
+                    let id = Call::new(number, 0);
+                    let sent = call_in_order(
+                        objects.order(),
+                        BOOTSTRAP,
+                        server.as_ref()?,
+                        id,
+                        method,
+                        None,
+                    );
                     drop(sent.pipeline);
                     let name = Name::numbered("client", "call", number);
                     let answer = waiting(sim, "return of", name, sent.promise);

@@ -61,10 +61,7 @@ impl Scenario for Pipeline {
 /// Calls down the chain from `target`, whose first call is answered late; gives the last result.
 fn chain(sim: &Sim, mut target: Client) -> Client {
     for number in 1..=sim.ask(&PARAMETERS[0], &[]) as u32 {
-        let id = Call {
-            operation: number,
-            repetition: 0,
-        };
+        let id = Call::new(number, 0);
         let method = if number == 1 { "slow" } else { "own" };
         let sent = call(&target, id, method, None);
         target = Client::new(sent.pipeline.as_cap());
@@ -108,10 +105,7 @@ fn local(sim: &Sim, objects: &Objects) -> Result<(), Stopped> {
 /// The same without anyone who waits: the promises are dropped unpolled.
 fn local_chain(sim: &Sim, mut target: Client) -> Client {
     for number in 1..=sim.ask(&PARAMETERS[0], &[]) as u32 {
-        let id = Call {
-            operation: number,
-            repetition: 0,
-        };
+        let id = Call::new(number, 0);
         let sent = call(&target, id, "own", None);
         target = Client::new(sent.pipeline.as_cap());
     }

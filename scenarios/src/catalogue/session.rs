@@ -9,6 +9,9 @@ use futures::FutureExt;
 
 use super::waiting::waiting;
 
+/// What the client's view of the server's bootstrap object is called in the order of calls.
+pub const BOOTSTRAP: Name = Name::new("client", "bootstrap");
+
 /// Both vats, running, with the client's view of the server's bootstrap object.
 pub struct Session {
     /// Dropped first: what the owner holds of the server.

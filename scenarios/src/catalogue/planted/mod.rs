@@ -52,6 +52,7 @@ macro_rules! planted {
     };
 }
 
+mod call_order;
 mod death;
 mod ending;
 mod exhaustion;
@@ -65,6 +66,7 @@ pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
 pub use order::{PlantedOrder, PlantedReentrance};
+pub use call_order::PlantedCallOrder;
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;

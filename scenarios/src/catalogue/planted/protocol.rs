@@ -60,10 +60,7 @@ impl Scenario for PlantedProtocol {
         })?;
         sim.enter(Phase::Drive, || {
             if let Some(server) = &session.server {
-                let id = Call {
-                    operation: 1,
-                    repetition: 0,
-                };
+                let id = Call::new(1, 0);
                 let sent = call(server, id, "new", None);
                 drop(sent.pipeline);
                 let answer = async { drop(sent.promise.await) };

@@ -127,6 +127,11 @@ impl Net {
         self.connections.borrow().clone()
     }
 
+    /// Which connection number `number` is, or stands for.
+    pub fn place(&self, number: usize) -> usize {
+        number.min(self.connections.borrow().len().saturating_sub(1))
+    }
+
     /// The side's view of its peer's bootstrap object.
     pub fn bootstrap(&self, side: usize, number: usize) -> Option<Client> {
         let connection = self.number(number)?;
@@ -170,10 +175,7 @@ impl Net {
         let Some(target) = self.bootstrap(side, 0) else {
             return;
         };
-        let id = Call {
-            operation,
-            repetition: 0,
-        };
+        let id = Call::new(operation, 0);
         let sent = call(&target, id, "echo", given.as_ref());
         drop(sent.pipeline);
         let number = self.acted.replace(self.acted.get() + 1);

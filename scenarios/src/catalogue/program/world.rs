@@ -15,7 +15,9 @@ use super::{
     OPERATIONS, OPERATIONS_MAX, SIDES, UNTIL_REST, WHATS,
 };
 use crate::catalogue::act::watched;
-use crate::catalogue::object::{self, Call, Objects, call, call_streaming, capability, same};
+use crate::catalogue::object::{
+    self, Call, Objects, call, call_in_order, capability, same, stream_in_order,
+};
 use crate::catalogue::waiting::waiting;
 
 /// The response of a call, once it is there and if it is kept.
@@ -198,19 +200,30 @@ impl World {
         candidates.find(|made| made.side == side && fits(made))
     }
 
-    /// The capability that the operation `on` made, or what stands in for it.
-    fn operand(&mut self, number: u32, side: usize, on: usize) -> Option<Client> {
+    /// The capability that the operation `on` made, or what stands in for it, with its name in
+    /// the order of calls.
+    fn operand(&mut self, number: u32, side: usize, on: usize) -> Option<(Name, Client)> {
         let of = |made: &Made| {
             let kept = made.responses.last();
             let answered = kept.and_then(|kept| kept.borrow().as_ref().and_then(capability));
-            answered.or_else(|| made.caps.last().map(same))
+            let answered = answered.map(|cap| ("response", made.responses.len(), cap));
+            answered.or_else(|| Some(("cap", made.caps.len(), made.caps.last().map(same)?)))
         };
-        let made = self.earlier(number, side, on, |made| of(made).is_some());
-        let made = made.and_then(|made| of(made));
-        made.or_else(|| {
-            let connection = self.ask(11, number) as usize;
-            self.net.bootstrap(side, connection)
-        })
+        let last = on.min(number as usize - 1);
+        for (place, made) in self.made[..=last].iter().enumerate().rev() {
+            if made.side != side {
+                continue;
+            }
+            if let Some((kind, count, cap)) = of(made) {
+                // The last of so many: whatever is made behind it has another number.
+                let id = Call::new(place as u32, count as u32 - 1);
+                return Some((Name::numbered(SIDES[side], kind, id.index()), cap));
+            }
+        }
+        let connection = self.ask(11, number) as usize;
+        let bootstrap = self.net.bootstrap(side, connection)?;
+        let place = self.net.place(connection) as u32;
+        Some((Name::numbered(SIDES[side], "bootstrap", place), bootstrap))
     }
 
     fn argument(&mut self, number: u32, side: usize, draw: Draw) -> Option<Client> {
@@ -221,7 +234,7 @@ impl World {
             "bootstrap" => self.net.bootstrap(side, self.ask(11, number) as usize),
             _ => {
                 let given = self.ask(5, number) as usize;
-                self.operand(number, side, given)
+                self.operand(number, side, given).map(|(_, cap)| cap)
             }
         };
         let reach = self.net.reach();
@@ -229,24 +242,27 @@ impl World {
     }
 
     fn call(&mut self, number: u32, side: usize, on: usize, streaming: bool) {
-        let Some(mut target) = self.operand(number, side, on) else {
+        let Some((reference, mut target)) = self.operand(number, side, on) else {
             return;
         };
+        let order = self.objects.order().clone();
         let argument = self.argument(number, side, ANY_ARGUMENT);
         let repeat = self.ask(7, number) as u32;
         let chained = repeat > 1 && self.ask(8, number) == 1;
         for repetition in 0..repeat {
-            let id = Call {
-                operation: number,
-                repetition,
-            };
+            let id = Call::new(number, repetition);
+            let argument = argument.as_ref();
             if streaming {
-                let done = call_streaming(&target, id, argument.as_ref());
+                let done = stream_in_order(&order, reference, &target, id, argument);
                 self.await_call(id, side, done.map(|result| result.map(|()| None)));
                 continue;
             }
             let method = object::METHODS[self.ask(3, number) as usize];
-            let promise = call(&target, id, method, argument.as_ref());
+            let promise = match chained && repetition > 0 {
+                // Its target is a reference of its own.
+                true => call(&target, id, method, argument),
+                false => call_in_order(&order, reference, &target, id, method, argument),
+            };
             let keep = KEEPS[self.ask(6, number) as usize];
             if chained {
                 target = Client::new(promise.pipeline.as_cap());

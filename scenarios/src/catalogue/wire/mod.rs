@@ -187,10 +187,7 @@ impl World {
 
     fn order(&self, number: u32, repetition: u32, on: u32) -> Order {
         Order {
-            call: Call {
-                operation: number,
-                repetition,
-            },
+            call: Call::new(number, repetition),
             on,
             method: self.speech.word(About::Method, number),
             argument: self.speech.word(About::Cap, number),

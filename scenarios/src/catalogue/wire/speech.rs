@@ -264,10 +264,7 @@ impl Speech {
         let cap = self.cap(number, own);
         let id = self.question(number, redirected);
         let method = method_id(self.word(About::Method, number));
-        let called = Call {
-            operation: number,
-            repetition,
-        };
+        let called = Call::new(number, repetition);
         Some(frame(|message| {
             let mut call = message.init_call();
             call.set_question_id(id);
