@@ -12,6 +12,7 @@ mod frame;
 mod pipe;
 
 pub mod compat;
+mod ending;
 mod message;
 pub mod protocol;
 mod vat;
@@ -20,6 +21,7 @@ mod exception;
 mod order;
 mod raw;
 
+pub use ending::Disconnector;
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
 pub use order::{Arrivals, CallOrder, Followed, Ticket};

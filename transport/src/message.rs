@@ -21,6 +21,7 @@ use dismantle_sim::{EventKind, Name, Sim, Tracked};
 use futures::FutureExt;
 use slab::Slab;
 
+use crate::ending::Ending;
 use crate::protocol::Watch;
 
 const QUEUED: EventKind = EventKind::new("queued");
@@ -34,6 +35,9 @@ struct Queued {
     message: Tracked<()>,
     /// If the vat had ended when it queued the message.
     too_late: Option<Rc<Watch>>,
+    /// Its number in the vat's queue.
+    number: u64,
+    ending: Rc<Ending>,
 }
 
 /// The queued messages of a run.
@@ -71,6 +75,9 @@ fn poll(key: usize, waker: Option<&Waker>, woken: bool) -> Poll<Result<(), Error
         return Poll::Pending;
     };
     let message = queued.message;
+    if fate.is_ok() {
+        queued.ending.sent(queued.number, message.name());
+    }
     if let (Some(watch), Ok(())) = (queued.too_late, &fate) {
         watch.written_after_end();
     }
@@ -138,6 +145,7 @@ pub(crate) struct Outgoing {
     inner: Box<dyn OutgoingMessage>,
     message: Tracked<()>,
     watch: Option<Rc<Watch>>,
+    ending: Rc<Ending>,
 }
 
 impl Outgoing {
@@ -145,12 +153,14 @@ impl Outgoing {
         sim: &Sim,
         name: Name,
         watch: Option<Rc<Watch>>,
+        ending: Rc<Ending>,
         inner: Box<dyn OutgoingMessage>,
     ) -> Box<Self> {
         Box::new(Self {
             inner,
             message: sim.track(name, ()),
             watch,
+            ending,
         })
     }
 }
@@ -170,11 +180,14 @@ impl OutgoingMessage for Outgoing {
         message.sim().event(QUEUED, message.name(), [words, 0]);
         let watch = self.watch;
         let too_late = watch.filter(|watch| watch.sent(self.inner.get_body_as_reader()));
+        let number = self.ending.queue();
         let (fate, body) = self.inner.send();
         let sending = Sending::new(Queued {
             fate,
             message,
             too_late,
+            number,
+            ending: self.ending,
         });
         (Promise::from_future(sending), body)
     }

@@ -14,15 +14,15 @@ use capnp::capability::{Client, Promise};
 use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{
-    Connection, Disconnector, FlowController, IncomingMessage, OutgoingMessage, RpcSystem,
-    VatNetwork, twoparty,
+    Connection, FlowController, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork, twoparty,
 };
 use dismantle_sim::{EventKind, JoinHandle, Name, Question, Sim, Stopped, Tracked, share};
 use futures::{FutureExt, TryFutureExt};
 
 use crate::compat::Untyped;
+use crate::ending::{Disconnector, Ending};
 use crate::message::{Incoming, Outgoing};
-use crate::pipe::{CONNECTIONS_MAX, End, Reader};
+use crate::pipe::{CONNECTIONS_MAX, End};
 use crate::protocol::{Rule, Watch};
 
 /// The decisions of every vat; the star is `client` or `server`.
@@ -43,6 +43,7 @@ pub struct Vat {
     name: &'static str,
     window_bytes: u64,
     peer: Side,
+    ending: Rc<Ending>,
     system: Weak<System>,
     /// Before [`Vat::start`]; then its task owns it.
     idle: RefCell<Option<Rc<System>>>,
@@ -81,7 +82,8 @@ impl Vat {
         end: End,
         bootstrap: Option<Client>,
     ) -> Self {
-        Self::make(sim, number, side, (end, bootstrap), |network| network)
+        let upstream = |network| network;
+        Self::make(sim, number, side, (end, bootstrap), upstream, upstream)
     }
 
     /// The vat of `side` with `wrap` between its system and the network: what wraps it sees and
@@ -93,7 +95,19 @@ impl Vat {
         bootstrap: Option<Client>,
         wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
     ) -> Self {
-        Self::make(sim, 0, side, (end, bootstrap), wrap)
+        Self::make(sim, 0, side, (end, bootstrap), |network| network, wrap)
+    }
+
+    /// The vat of `side` with another network in the place of upstream's, which it is given: what
+    /// is tracked and checked lies above it, so that one that does not keep its word is found out.
+    pub fn upon(
+        sim: &Sim,
+        side: Side,
+        end: End,
+        bootstrap: Option<Client>,
+        replace: impl FnOnce(AnyNetwork) -> AnyNetwork,
+    ) -> Self {
+        Self::make(sim, 0, side, (end, bootstrap), replace, |network| network)
     }
 
     fn make(
@@ -101,6 +115,7 @@ impl Vat {
         number: usize,
         side: Side,
         (end, bootstrap): (End, Option<Client>),
+        replace: impl FnOnce(AnyNetwork) -> AnyNetwork,
         wrap: impl FnOnce(AnyNetwork) -> AnyNetwork,
     ) -> Self {
         let [client, server] = VATS[number];
@@ -108,14 +123,15 @@ impl Vat {
             Side::Client => (client, Side::Server),
             Side::Server => (server, Side::Client),
         };
+        let ending = Ending::new(sim, name, &end);
         let options = ReaderOptions::new();
         let mut inner = twoparty::VatNetwork::new(end.reader, end.writer, side, options);
         let window_bytes = sim.ask(&QUESTIONS[0], &[name.into()]);
         inner.set_window_size(window_bytes as usize);
         let watch = Watch::new(sim, name);
         let network = Network {
-            inner,
-            names: Names::new(sim, name, watch.clone()),
+            inner: replace(Box::new(inner)),
+            names: Names::new(sim, name, &ending, watch.clone()),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
         let system = RpcSystem::new(wrap(Box::new(network)), bootstrap);
@@ -125,6 +141,7 @@ impl Vat {
             name,
             window_bytes,
             peer,
+            ending,
             system: Rc::downgrade(&system),
             idle: RefCell::new(Some(system)),
             task: RefCell::default(),
@@ -165,17 +182,18 @@ impl Vat {
     /// A future that disconnects when it is first polled.
     ///
     /// `None` once the system has ended or is destroyed, and from inside its own poll.
-    pub fn try_disconnector(&self) -> Option<Disconnector<Side>> {
+    pub fn try_disconnector(&self) -> Option<Disconnector> {
         let system = self.system.upgrade()?;
         let system = system.try_borrow().ok()?;
-        system.as_ref().map(RpcSystem::get_disconnector)
+        let disconnector = system.as_ref()?.get_disconnector();
+        Some(Disconnector::new(disconnector, self.ending.clone()))
     }
 
     /// A future that disconnects when it is first polled, as [`Vat::try_disconnector`].
     ///
     /// # Panics
     /// If the system has ended or is destroyed.
-    pub fn disconnector(&self) -> Disconnector<Side> {
+    pub fn disconnector(&self) -> Disconnector {
         self.try_disconnector()
             .expect("asked while the system is there")
     }
@@ -186,12 +204,14 @@ impl Vat {
             return;
         };
         let (sim, name) = (self.sim.clone(), Name::new(self.name, "system"));
+        let ending = self.ending.clone();
         let task = async move {
             let ended = poll_fn(|context| match &mut *system.borrow_mut() {
                 Some(system) => system.poll_unpin(context),
                 None => Poll::Ready(Ok(())),
             });
             let result = ended.await;
+            ending.ended(result.is_ok());
             sim.event(ENDED, name, [u64::from(result.is_err()), 0]);
             // As for whoever gives the system to an executor, its end is the end of it.
             let ended = system.take();
@@ -237,6 +257,7 @@ impl Vat {
     /// Destroys the RpcSystem from inside something that runs, a destructor for one; after its
     /// poll if that is what runs.
     pub fn abort_system(&self) {
+        self.ending.destroyed();
         let (system, task) = (self.idle.take(), self.task.take());
         drop(system);
         if let Some(task) = task {
@@ -264,6 +285,7 @@ pub fn nothing_left(vats: [&Vat; 2]) {
 /// Names for the messages and connections of one vat, numbered in the order of their making.
 struct Names {
     sim: Sim,
+    ending: Rc<Ending>,
     message_out: Series,
     message_in: Series,
     /// Handles: upstream makes one for `connect` and one for `accept`, and drops the second.
@@ -272,9 +294,15 @@ struct Names {
 }
 
 impl Names {
-    fn new(sim: &Sim, owner: &'static str, watch: Option<Rc<Watch>>) -> Rc<Self> {
+    fn new(
+        sim: &Sim,
+        owner: &'static str,
+        ending: &Rc<Ending>,
+        watch: Option<Rc<Watch>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             sim: sim.clone(),
+            ending: ending.clone(),
             message_out: Series::new(Name::new(owner, "message-out")),
             message_in: Series::new(Name::new(owner, "message-in")),
             connection: Series::new(Name::new(owner, "connection")),
@@ -287,6 +315,7 @@ impl Names {
             &self.sim,
             self.message_out.next(),
             self.watch.clone(),
+            self.ending.clone(),
             inner,
         )
     }
@@ -320,9 +349,9 @@ impl Series {
     }
 }
 
-/// Upstream's two-party network, with its connections wrapped.
+/// A network, mostly upstream's own two-party one, with its connections wrapped.
 struct Network {
-    inner: twoparty::VatNetwork<Reader>,
+    inner: AnyNetwork,
     names: Rc<Names>,
     #[expect(dead_code, reason = "its drop is the record")]
     tracked: Tracked<()>,
@@ -347,7 +376,10 @@ impl VatNetwork<Side> for Network {
     fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
         let names = self.names.clone();
         let accepted = self.inner.accept();
-        Promise::from_future(accepted.map_ok(move |connection| Self::wrap(&names, connection)))
+        Promise::from_future(accepted.map_ok(move |connection| {
+            names.ending.accepted();
+            Self::wrap(&names, connection)
+        }))
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
@@ -379,6 +411,7 @@ impl Connection<Side> for TrackedConnection {
             if let (Some(watch), Err(_) | Ok(None)) = (&names.watch, &received) {
                 watch.cannot_receive();
             }
+            let received = received.inspect_err(|error| names.ending.stopped_reading(error));
             Ok(received?.map(|message| names.incoming(message)))
         }))
     }
@@ -395,6 +428,11 @@ impl Connection<Side> for TrackedConnection {
         if let Some(watch) = &self.names.watch {
             watch.shut_down();
         }
-        self.inner.shutdown(result)
+        let ending = self.names.ending.clone();
+        let owed = ending.shut();
+        let shutdown = self.inner.shutdown(result);
+        Promise::from_future(shutdown.inspect(move |result| {
+            ending.shut_down(owed, result.is_ok(), name);
+        }))
     }
 }

@@ -10,11 +10,11 @@ use capnp::Error;
 use capnp::any_pointer;
 use capnp::capability::{Client, DispatchCallResult, FromClientHook, FromServer, Promise, Server};
 use capnp::private::capability::ClientHook;
-use capnp_rpc::Disconnector;
+
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{Limits, Name, Plan, Sim, Vocabulary, run};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Interpose, Serve, Untyped};
-use dismantle_transport::{Link, Vat};
+use dismantle_transport::{Disconnector, Link, Vat};
 use futures::channel::oneshot;
 
 type List<'a> = capnp::primitive_list::Builder<'a, u8>;
@@ -186,7 +186,7 @@ impl Interpose for Log {
 }
 
 /// Two vats on a link: the client's bootstrap of `server`.
-fn connect(sim: &Sim, server: Client) -> (Client, Disconnector<Side>) {
+fn connect(sim: &Sim, server: Client) -> (Client, Disconnector) {
     let (_link, client_end, server_end) = Link::new(sim);
     let calling = Vat::new(sim, Side::Client, client_end, None);
     let serving = Vat::new(sim, Side::Server, server_end, Some(server));

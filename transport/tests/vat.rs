@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use capnp::capability::{Client, Promise};
 use capnp::{Error, ErrorKind};
-use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{
     Destroyed, Digest, Event, Limits, Name, Options, Phase, Plan, Report, Runner, Seed, Sim,
     Stopped, Tracked, Value, Vocabulary,
 };
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
-use dismantle_transport::{Link, Vat};
+use dismantle_transport::{Disconnector, Link, Vat};
 
 fn plan(answers: &[(&str, &str)]) -> Plan {
     let mut questions = dismantle_sim::questions().to_vec();
@@ -108,7 +107,7 @@ struct Session {
     client: Vat,
     server: Vat,
     bootstrap: Client,
-    disconnectors: [Disconnector<Side>; 2],
+    disconnectors: [Disconnector; 2],
 }
 
 fn connect(sim: &Sim) -> Session {

@@ -1,10 +1,9 @@
 //! A client's vat and a server's on one link: what the scenarios below `program` have in common.
 
 use capnp::capability::Client;
-use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{JoinHandle, Name, Sim, Stopped};
-use dismantle_transport::{AnyNetwork, Link, Vat};
+use dismantle_transport::{AnyNetwork, Disconnector, Link, Vat};
 use futures::FutureExt;
 
 use super::waiting::waiting;
@@ -24,7 +23,7 @@ pub struct Session {
     pub server_vat: Vat,
     /// Both pipes.
     pub link: Link,
-    disconnectors: [Option<Disconnector<Side>>; 2],
+    disconnectors: [Option<Disconnector>; 2],
     sim: Sim,
 }
 

@@ -171,6 +171,23 @@ impl Pipe {
         self.0.borrow().backlog()
     }
 
+    /// Messages whose last byte was written; `None` if nobody looks at them.
+    pub(crate) fn messages_written(&self) -> Option<u64> {
+        let state = self.0.borrow();
+        state.tap.messages_written(state.written)
+    }
+
+    /// What a write or a flush failed with first, if one did.
+    pub(crate) fn write_failure(&self) -> Option<io::ErrorKind> {
+        self.0.borrow().write_failure
+    }
+
+    /// Whether a read has seen the end of it, which no fault of reading made up.
+    pub(crate) fn was_lost(&self) -> bool {
+        let state = self.0.borrow();
+        state.read_ended && !state.broken.read
+    }
+
     /// Ends this direction: end of file behind the backlog. An action of the owner.
     pub fn shut(&self) {
         self.0.borrow_mut().close();
@@ -228,6 +245,12 @@ impl Pipe {
 /// The reading end. Dropping it loses the backlog and fails the peer's writes.
 pub struct Reader(Pipe);
 
+impl Reader {
+    pub(crate) fn pipe(&self) -> &Pipe {
+        &self.0
+    }
+}
+
 impl AsyncRead for Reader {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -240,7 +263,13 @@ impl AsyncRead for Reader {
             let struck = pipe.0.borrow_mut().strike();
             match struck {
                 Some(fault) => pipe.break_now(fault),
-                None => return pipe.0.borrow_mut().poll_read(context, buffer),
+                None => {
+                    let mut state = pipe.0.borrow_mut();
+                    let polled = state.poll_read(context, buffer);
+                    let ended = matches!(polled, Poll::Ready(Ok(0) | Err(_)));
+                    state.read_ended |= ended && !buffer.is_empty();
+                    return polled;
+                }
             }
         }
     }
@@ -255,17 +284,29 @@ impl Drop for Reader {
 /// The writing end. Dropping it closes the pipe, unless the plan says that it stays open.
 pub struct Writer(Pipe);
 
+impl Writer {
+    pub(crate) fn pipe(&self) -> &Pipe {
+        &self.0
+    }
+}
+
 impl AsyncWrite for Writer {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.0.borrow_mut().poll_write(context, bytes)
+        let mut state = self.0.0.borrow_mut();
+        let polled = state.poll_write(context, bytes);
+        note_failure(&mut state, &polled);
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.0.borrow_mut().poll_flush(context)
+        let mut state = self.0.0.borrow_mut();
+        let polled = state.poll_flush(context);
+        note_failure(&mut state, &polled);
+        polled
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -276,6 +317,12 @@ impl AsyncWrite for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.0.0.borrow_mut().drop_writer();
+    }
+}
+
+fn note_failure<T>(state: &mut State, polled: &Poll<io::Result<T>>) {
+    if let Poll::Ready(Err(error)) = polled {
+        state.write_failure.get_or_insert(error.kind());
     }
 }
 

@@ -52,7 +52,11 @@ pub(super) struct State {
     /// No more bytes will be written; the reader gets end of file behind the backlog.
     closed: bool,
     reset: bool,
-    broken: Broken,
+    pub(super) broken: Broken,
+    /// What a write or a flush failed with first.
+    pub(super) write_failure: Option<io::ErrorKind>,
+    /// A read came to the end, or failed.
+    pub(super) read_ended: bool,
     /// Stalls under way; the last one to end lets go.
     pub(super) stalls: u32,
     pub(super) stalled_for_good: bool,
@@ -103,6 +107,8 @@ impl State {
             closed: false,
             reset: false,
             broken: Broken::default(),
+            write_failure: None,
+            read_ended: false,
             stalls: 0,
             stalled_for_good: false,
             reader_gone: false,

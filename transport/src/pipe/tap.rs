@@ -18,6 +18,8 @@ pub(super) struct Tap {
     frame_ends: VecDeque<u64>,
     kinds_seen: [u32; 10],
     messages_seen: u32,
+    /// Where the last message that was seen ends, as an offset in the stream.
+    message_end: u64,
     /// Where a fault waits in the stream, by the offset of the first byte that it keeps back.
     barriers: Vec<(u64, Fault)>,
 }
@@ -32,6 +34,7 @@ impl Tap {
             frame_ends: VecDeque::new(),
             kinds_seen: [0; 10],
             messages_seen: 0,
+            message_end: 0,
             barriers: Vec::new(),
         }
     }
@@ -53,6 +56,13 @@ impl Tap {
         faults.filter(|fault| fault.at == number).collect()
     }
 
+    /// Messages that end within the first `written` bytes, all that it has seen; `None` if it does
+    /// not look.
+    pub(super) fn messages_written(&self, written: u64) -> Option<u64> {
+        let begun = u64::from(written < self.message_end);
+        self.on.then(|| u64::from(self.messages_seen) - begun)
+    }
+
     /// Looks at accepted bytes: which messages are they, and does a fault wait for one of them?
     pub(super) fn look(
         &mut self,
@@ -69,6 +79,7 @@ impl Tap {
             let kind = frame.kind as usize;
             self.kinds_seen[kind] += 1;
             self.messages_seen += 1;
+            self.message_end = frame.end;
             if by_message {
                 self.frame_ends.push_back(frame.end);
             }

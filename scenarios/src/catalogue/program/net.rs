@@ -5,10 +5,9 @@ use std::rc::{Rc, Weak};
 
 use capnp::Error;
 use capnp::capability::Client;
-use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
-use dismantle_transport::{CONNECTIONS_MAX, Link, Vat, compat};
+use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Link, Vat, compat};
 use futures::FutureExt;
 
 use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES};
@@ -23,7 +22,7 @@ const DISCONNECTED: &str = "disconnected";
 pub struct Party {
     pub vat: Vat,
     pub bootstrap: RefCell<Option<Client>>,
-    disconnector: RefCell<Option<Disconnector<Side>>>,
+    disconnector: RefCell<Option<Disconnector>>,
 }
 
 /// One connection: the client's vat and the server's.

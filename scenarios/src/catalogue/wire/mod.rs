@@ -18,11 +18,10 @@ use std::rc::Rc;
 
 use capnp::Error;
 use capnp::capability::Promise;
-use capnp_rpc::Disconnector;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{Name, Part, Phase, Question, Sim, Stopped};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve};
-use dismantle_transport::{Link, RawPeer, Vat};
+use dismantle_transport::{Disconnector, Link, RawPeer, Vat};
 use futures::FutureExt;
 
 use self::mangle::mangle;
@@ -84,7 +83,7 @@ struct World {
     speech: Speech,
     owner: Owner,
     vat: Vat,
-    disconnector: Option<Disconnector<Side>>,
+    disconnector: Option<Disconnector>,
     link: Link,
     rests: u32,
 }
@@ -303,7 +302,7 @@ pub(super) fn judge_abort(sim: &Sim, kind: u16, reason: &str) {
     );
 }
 
-fn disconnect(sim: &Sim, name: Name, disconnector: Option<Disconnector<Side>>, how: u64) {
+fn disconnect(sim: &Sim, name: Name, disconnector: Option<Disconnector>, how: u64) {
     let Some(mut disconnector) = disconnector else {
         return;
     };
