@@ -128,11 +128,38 @@ fn without_their_bug_the_planted_scenarios_are_clean() {
     }
 }
 
+/// What capnp-rpc 0.27.3 does wrong in an orderly end when the pipe fails it; a plan of each is in
+/// the corpus (`early-*`, `error-premature-end`).
+const UPSTREAM_AT_AN_ORDERLY_END: [&str; 3] = [
+    "early-completion a disconnector hides that the shutdown failed",
+    "early-completion a disconnector ends before the shutdown does",
+    "wrong-error a lost connection fails its calls as PrematureEndOfFile",
+];
+
 #[test]
 fn the_orderly_end_is_clean() {
     let out = tempfile::tempdir().expect("a folder");
     let output = fuzz(out.path(), "orderly", "0..1000", &[]);
+    let lines = json(&output);
+    for finding in of_type(&lines, "finding") {
+        let signature = finding["signature"].as_str().expect("text");
+        assert!(
+            UPSTREAM_AT_AN_ORDERLY_END.contains(&signature),
+            "{finding:?}"
+        );
+    }
+    let faults = ["c2s", "s2c"].map(|pipe| [0, 1].map(|fault| no_fault(pipe, fault)));
+    let quiet: Vec<&str> = faults
+        .as_flattened()
+        .iter()
+        .flat_map(|setting| ["--set", setting])
+        .collect();
+    let output = fuzz(out.path(), "orderly", "0..1000", &quiet);
     assert_eq!(status(&output), 0, "{:?}", json(&output));
+}
+
+fn no_fault(pipe: &str, fault: u32) -> String {
+    format!("pipe.{pipe}.fault.{fault}.what=nothing")
 }
 
 #[test]

@@ -162,9 +162,16 @@ impl Ending {
         }
     }
 
-    /// What reading ended with, if it was the connection that was lost.
-    pub(crate) fn lost(&self) -> Option<Error> {
-        self.lost.borrow().clone()
+    /// Whether reading has ended with this error, because the connection was lost.
+    pub(crate) fn was_lost_with(&self, error: &Error) -> bool {
+        let lost = self.lost.borrow();
+        let same = |lost: &Error| lost.kind == error.kind && lost.extra == error.extra;
+        lost.as_ref().is_some_and(same)
+    }
+
+    /// Whether the system has ended, or was destroyed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
     }
 
     /// Whether the message of this number has bytes that were not written, as far as can be seen.

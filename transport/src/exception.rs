@@ -130,12 +130,25 @@ pub fn behave(
     }
 }
 
-/// The exception of a type, as the injected servers throw it.
+/// What an injected exception says before its type.
+const SAYS: &str = "injected exception of type ";
+
+/// The exception of a type, as the injected servers throw it. It says which type it has.
 pub fn exception(kind: ErrorKind) -> Error {
     Error {
         kind,
-        extra: "injected exception".to_owned(),
+        extra: format!("{SAYS}{kind:?}"),
     }
+}
+
+/// The type that an injected exception says it has, if it is one that the wire knows.
+pub(crate) fn injected_kind(said: &str) -> Option<&str> {
+    let kind = said.split_once(SAYS)?.1;
+    let end = kind.find(|c: char| !c.is_ascii_alphanumeric());
+    let kind = &kind[..end.unwrap_or(kind.len())];
+    ["Failed", "Overloaded", "Disconnected", "Unimplemented"]
+        .contains(&kind)
+        .then_some(kind)
 }
 
 /// A client of `server` with generated code, each of whose calls the plan may disturb.

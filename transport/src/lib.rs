@@ -3,8 +3,10 @@
 //! This crate knows nothing of scenarios, files or command lines. It owns the pipe with its
 //! faults ([`Link`]), the vat ([`Vat`]: capnp-rpc's own `RpcSystem`, unpatched, with its parts
 //! named and its messages tracked), server exceptions injected around any server ([`inject`]),
-//! a peer without a vat ([`RawPeer`]), and the order in which calls arrive ([`CallOrder`]). What
-//! differs between releases of capnp-rpc is in [`compat`] alone.
+//! a peer without a vat ([`RawPeer`]), and what is judged while a run is on: the order in which
+//! calls arrive ([`CallOrder`]), the errors that they end with ([`Errors`]), and whether what is
+//! said to be written is ([`Disconnector`]). What differs between releases of capnp-rpc is in
+//! [`compat`] alone.
 
 mod bytes;
 mod cut;
@@ -17,11 +19,13 @@ mod message;
 pub mod protocol;
 mod vat;
 
+mod errors;
 mod exception;
 mod order;
 mod raw;
 
 pub use ending::Disconnector;
+pub use errors::Errors;
 pub use exception::{Behaviour, Injector, behave, exception, inject};
 pub use frame::{Frame, Framer, MessageKind};
 pub use order::{Arrivals, CallOrder, Followed, Ticket};

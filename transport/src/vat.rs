@@ -198,6 +198,10 @@ impl Vat {
             .expect("asked while the system is there")
     }
 
+    pub(crate) fn ending(&self) -> &Rc<Ending> {
+        &self.ending
+    }
+
     /// Runs the system as a task, `client/system`. Once: a second call does nothing.
     pub fn start(&self) {
         let Some(system) = self.idle.take() else {

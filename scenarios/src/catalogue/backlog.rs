@@ -9,7 +9,7 @@ use dismantle_sim::{Name, Phase, Question, Sim, Stopped, share};
 
 use super::object::{Call, Objects, call_in_order};
 use super::session::{BOOTSTRAP, Session};
-use super::waiting::waiting;
+use super::waiting::judged;
 use crate::scenario::Scenario;
 
 const ENDS: [&str; 5] = [
@@ -122,8 +122,8 @@ fn queue(sim: &Sim, objects: &Objects, session: &Session) -> Held {
         drop(sent.pipeline);
         if waits {
             let name = Name::numbered("client", "call", number);
-            let answer = waiting(sim, "return of", name, sent.promise);
-            sim.spawn_must_end(name, async { drop(answer.await) });
+            let answer = judged(sim, &session.errors, name, sent.promise);
+            sim.spawn_must_end(name, answer);
         } else {
             held.push(sent.promise);
         }

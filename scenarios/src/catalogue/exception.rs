@@ -13,7 +13,7 @@ use dismantle_transport::{Arrivals, CallOrder, Injector};
 
 use super::object::{Call, call_in_order};
 use super::session::{BOOTSTRAP, Session};
-use super::waiting::waiting;
+use super::waiting::judged;
 use crate::scenario::Scenario;
 
 static PARAMETERS: [Question; 2] = [
@@ -78,8 +78,8 @@ impl Scenario for Exception {
                     let sent = call_in_order(&order, BOOTSTRAP, server, id, "echo", None);
                     drop(sent.pipeline);
                     let name = Name::numbered("client", "call", number);
-                    let answer = waiting(sim, "return of", name, sent.promise);
-                    sim.spawn_must_end(name, async { drop(answer.await) });
+                    let answer = judged(sim, &session.errors, name, sent.promise);
+                    sim.spawn_must_end(name, answer);
                 }
                 match sim.ask(&STEPS, &[number.into()]) {
                     10_000 => sim.settle()?,

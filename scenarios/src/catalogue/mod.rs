@@ -48,4 +48,6 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedOrder,
     &planted::PlantedReentrance,
     &planted::PlantedCallOrder,
+    &planted::PlantedEarly,
+    &planted::PlantedWrongError,
 ];

@@ -6,7 +6,7 @@ use dismantle_sim::{JoinHandle, Name, Phase, Question, Rule, Sim, Stopped, share
 
 use super::object::{Call, METHODS, Objects, call_in_order};
 use super::session::{BOOTSTRAP, Session};
-use super::waiting::waiting;
+use super::waiting::judged;
 use crate::scenario::Scenario;
 
 static PARAMETERS: [Question; 2] = [
@@ -80,10 +80,10 @@ impl Scenario for Orderly {
                     );
                     drop(sent.pipeline);
                     let name = Name::numbered("client", "call", number);
-                    let answer = waiting(sim, "return of", name, sent.promise);
+                    let answer = judged(sim, &session.errors, name, sent.promise);
                     sim.operation(number);
                     session.link.operation(number);
-                    Some(sim.spawn_must_end(name, async { drop(answer.await) }))
+                    Some(sim.spawn_must_end(name, answer))
                 })
                 .collect();
             if sim.ask(&PARAMETERS[1], &[]) == 0 {

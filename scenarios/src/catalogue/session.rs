@@ -3,7 +3,7 @@
 use capnp::capability::Client;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{JoinHandle, Name, Sim, Stopped};
-use dismantle_transport::{AnyNetwork, Disconnector, Link, Vat};
+use dismantle_transport::{AnyNetwork, Disconnector, Errors, Link, Vat};
 use futures::FutureExt;
 
 use super::waiting::waiting;
@@ -23,6 +23,8 @@ pub struct Session {
     pub server_vat: Vat,
     /// Both pipes.
     pub link: Link,
+    /// Judges what calls fail with.
+    pub errors: Errors,
     disconnectors: [Option<Disconnector>; 2],
     sim: Sim,
 }
@@ -58,6 +60,9 @@ impl Session {
         let client_vat = Vat::through(sim, Side::Client, client_end, client, wrap);
         let server_vat = Vat::new(sim, Side::Server, server_end, Some(server));
         let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
+        let errors = Errors::new(sim);
+        errors.watch(&client_vat);
+        errors.watch(&server_vat);
         let server = Some(client_vat.bootstrap());
         let client = mutual.then(|| server_vat.bootstrap());
         client_vat.start();
@@ -68,6 +73,7 @@ impl Session {
             client_vat,
             server_vat,
             link,
+            errors,
             disconnectors,
             sim: sim.clone(),
         }

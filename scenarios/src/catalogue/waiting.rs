@@ -1,8 +1,10 @@
-//! A future that says what it waits for, so that a hang can name it.
+//! A future that says what it waits for, so that a hang can name it, and has its error judged.
 
 use std::future::{Future, poll_fn};
 
+use capnp::Error;
 use dismantle_sim::{Name, Sim};
+use dismantle_transport::Errors;
 
 /// Runs `future`; while it is pending, its task is said to wait for `what` `on`.
 pub fn waiting<F: Future>(
@@ -22,5 +24,21 @@ pub fn waiting<F: Future>(
             polled
         })
         .await
+    }
+}
+
+/// Waits for the answer of `call`; the error that it may end with has to be the right one.
+pub fn judged<T, F: Future<Output = Result<T, Error>>>(
+    sim: &Sim,
+    errors: &Errors,
+    call: Name,
+    answer: F,
+) -> impl Future<Output = ()> + use<T, F> {
+    let answer = waiting(sim, "return of", call, answer);
+    let errors = errors.clone();
+    async move {
+        if let Err(error) = answer.await {
+            errors.failed(call, &error);
+        }
     }
 }

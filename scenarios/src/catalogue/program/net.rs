@@ -7,13 +7,13 @@ use capnp::Error;
 use capnp::capability::Client;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
-use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Link, Vat, compat};
+use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Errors, Link, Vat, compat};
 use futures::FutureExt;
 
 use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES};
 use crate::catalogue::act::Reach;
 use crate::catalogue::object::{Call, Objects, call, same};
-use crate::catalogue::waiting::waiting;
+use crate::catalogue::waiting::{judged, waiting};
 
 /// What a vat's owner lets go of when it hears that the disconnect is done; for the rules.
 const DISCONNECTED: &str = "disconnected";
@@ -36,6 +36,8 @@ pub struct Net {
     sim: Sim,
     objects: Objects,
     connections: RefCell<Vec<Rc<Connection>>>,
+    /// Judges what calls fail with.
+    pub errors: Errors,
     /// Calls that destructors and hooks have made.
     acted: Cell<u32>,
 }
@@ -47,6 +49,7 @@ impl Net {
             sim: sim.clone(),
             objects: objects.clone(),
             connections: RefCell::default(),
+            errors: Errors::new(sim),
             acted: Cell::new(0),
         });
         for _ in 0..count {
@@ -87,6 +90,9 @@ impl Net {
                 party(Side::Server, server_end, 1, both, starts),
             ],
         });
+        for party in &connection.parties {
+            self.errors.watch(&party.vat);
+        }
         self.connections.borrow_mut().push(connection.clone());
         Some(connection)
     }
@@ -179,7 +185,7 @@ impl Net {
         drop(sent.pipeline);
         let number = self.acted.replace(self.acted.get() + 1);
         let name = Name::numbered(SIDES[side], "inner-call", number);
-        let answer = waiting(&self.sim, "return of", name, sent.promise).map(drop);
+        let answer = judged(&self.sim, &self.errors, name, sent.promise);
         let task: JoinHandle<()> = self.sim.spawn_must_end(name, answer);
         drop(task);
     }

@@ -126,6 +126,7 @@ impl World {
                 let of_side = self.made.iter_mut().filter(|made| made.side == side);
                 let calls: Vec<_> = of_side.flat_map(|made| made.calls.drain(..)).collect();
                 if sim.ask(&TEARDOWN[3], &[vat.into()]) == 1 {
+                    self.net.errors.cancelled();
                     let action = Name::new(vat, "drop-calls");
                     sim.act(action, || calls.iter().for_each(JoinHandle::abort))?;
                 }

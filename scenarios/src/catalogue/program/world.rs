@@ -133,6 +133,7 @@ impl World {
         sim.act(action, || match what {
             "call" | "stream" => self.call(number, side, on, what == "stream"),
             "cancel" => {
+                self.net.errors.cancelled();
                 let calls = self.earlier(number, side, on, |made| !made.calls.is_empty());
                 if let Some(made) = calls {
                     std::mem::take(&mut made.calls)
@@ -274,6 +275,7 @@ impl World {
             drop(promise.pipeline);
             let answer = promise.promise;
             if self.ask(10, number) == 1 {
+                self.net.errors.cancelled();
                 drop(answer);
                 continue;
             }
@@ -297,6 +299,7 @@ impl World {
         let sim = self.sim.clone();
         let name = Name::numbered(SIDES[side], "call", id.index());
         let kept: Kept = Rc::default();
+        let errors = self.net.errors.clone();
         let made = &mut self.made[id.operation as usize];
         made.responses.push(kept.clone());
         let task = async move {
@@ -305,7 +308,10 @@ impl World {
                     sim.event(ANSWERED, name, [0, 0]);
                     *kept.borrow_mut() = response;
                 }
-                Err(error) => sim.event(FAILED, name, [exception_type(&error), 0]),
+                Err(error) => {
+                    sim.event(FAILED, name, [exception_type(&error), 0]);
+                    errors.failed(name, &error);
+                }
             }
         };
         made.calls.push(self.sim.spawn_must_end(name, task));

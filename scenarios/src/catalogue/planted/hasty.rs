@@ -1,0 +1,129 @@
+//! A network whose shutdown does not wait, as one that hands its bytes to somebody else may.
+
+use capnp::Error;
+use capnp::capability::Promise;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
+use dismantle_sim::{Name, Phase, Question, Sim, Stopped};
+use dismantle_transport::{AnyNetwork, Link, Vat};
+use futures::TryFutureExt;
+
+use super::{CHANCE, CLEAN, strikes};
+use crate::catalogue::object::{Call, Objects, call};
+use crate::check::Class;
+use crate::scenario::{Planted, Scenario};
+
+/// A client that says goodbye before its messages are out.
+pub struct PlantedEarly;
+
+/// Calls that are queued when the client disconnects.
+const CALLS: u32 = 3;
+
+impl Scenario for PlantedEarly {
+    fn name(&self) -> &'static str {
+        "planted-early"
+    }
+
+    fn about(&self) -> &'static str {
+        "a shutdown that is complete before its messages are written (early-completion)"
+    }
+
+    fn parameters(&self) -> &'static [Question] {
+        std::slice::from_ref(&CHANCE)
+    }
+
+    fn questions(&self) -> Vec<&'static [Question]> {
+        vec![&crate::catalogue::object::QUESTIONS]
+    }
+
+    fn planted(&self) -> Option<Planted> {
+        Some(Planted {
+            class: Class::EarlyCompletion,
+            clean: CLEAN,
+        })
+    }
+
+    fn run(&self, sim: &Sim) -> Result<(), Stopped> {
+        // No fault of the pipe: upstream does not keep its own word when there is one.
+        sim.heal();
+        let objects = Objects::new(sim);
+        let (link, client_end, server_end) = Link::new(sim);
+        let hasty = strikes(sim);
+        let client = Vat::upon(sim, Side::Client, client_end, None, |network| match hasty {
+            true => Box::new(Hasty(network)),
+            false => network,
+        });
+        let server = Vat::new(
+            sim,
+            Side::Server,
+            server_end,
+            Some(objects.make("server", 0)),
+        );
+        let (bootstrap, disconnector) = (client.bootstrap(), client.disconnector());
+        server.start();
+        client.start();
+        sim.enter(Phase::Drive, || {
+            sim.settle()?;
+            for number in 1..=CALLS {
+                drop(call(&bootstrap, Call::new(number, 0), "echo", None));
+            }
+            Ok(())
+        })?;
+        sim.enter(Phase::Teardown, || {
+            let name = Name::new("client", "disconnect");
+            sim.spawn_must_end(name, disconnector.unwrap_or_else(drop));
+            sim.settle()?;
+            sim.act(Name::new("client", "drop-caps"), || drop(bootstrap))?;
+            client.drop_system()?;
+            sim.settle()?;
+            server.drop_system()?;
+            drop(link);
+            sim.act(Name::new("owner", "forget"), || objects.forget())?;
+            Ok(())
+        })
+    }
+}
+
+/// Passes everything on, and says at once that a shutdown is complete.
+struct Hasty(AnyNetwork);
+
+impl VatNetwork<Side> for Hasty {
+    fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
+        let connection = self.0.connect(host)?;
+        Some(Box::new(HastyConnection(connection)))
+    }
+
+    fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
+        let hasty = |connection| Box::new(HastyConnection(connection)) as Box<dyn Connection<Side>>;
+        Promise::from_future(self.0.accept().map_ok(hasty))
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
+        self.0.drive_until_shutdown()
+    }
+}
+
+struct HastyConnection(Box<dyn Connection<Side>>);
+
+impl Connection<Side> for HastyConnection {
+    fn get_peer_vat_id(&self) -> Side {
+        self.0.get_peer_vat_id()
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
+        self.0.new_outgoing_message(first_segment_words)
+    }
+
+    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
+        self.0.receive_incoming_message()
+    }
+
+    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
+        self.0.new_stream()
+    }
+
+    fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
+        drop(self.0.shutdown(result));
+        Promise::ok(())
+    }
+}
