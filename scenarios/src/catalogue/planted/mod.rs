@@ -64,12 +64,12 @@ mod queue;
 mod wire;
 mod wrong;
 
+pub use call_order::PlantedCallOrder;
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
-pub use order::{PlantedOrder, PlantedReentrance};
-pub use call_order::PlantedCallOrder;
 pub use hasty::PlantedEarly;
+pub use order::{PlantedOrder, PlantedReentrance};
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
