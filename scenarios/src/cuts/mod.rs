@@ -4,171 +4,30 @@
 //! each direction delivers; then once for each of these points. A sweep is a campaign whose seeds
 //! are the points, so that findings are grouped, kept, run again and replayed as everywhere.
 
+mod points;
+mod table;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dismantle_sim::{Plan, Value};
+use dismantle_sim::Plan;
 use serde::Serialize;
 
 use crate::campaign::{self, Campaign, Group, Progress, Summary};
 use crate::harness::{Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
-use crate::report::{Outcome, RunReport, Stack};
+use crate::report::{Outcome, RunReport};
 use crate::scenario::Scenario;
+
+pub use points::{At, How, Series};
+pub use table::{Cut, Row, rows};
+
+use points::title;
 
 /// The most points that a sweep runs: of more, every second, third, … is taken.
 pub const POINTS_MAX: u64 = 100_000;
-
-/// What is counted up to the cut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum At {
-    /// Steps of the run.
-    Step,
-    /// Bytes of one direction.
-    Byte,
-}
-
-/// How a connection ends at a byte.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// The owner goes on to its teardown, or through it; at a step.
-    Teardown,
-    /// Both directions die; at a byte.
-    Reset,
-    /// This direction ends; at a byte.
-    HalfClose,
-}
-
-impl How {
-    /// The word in plans.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Teardown => "teardown",
-            Self::Reset => "reset",
-            Self::HalfClose => "half-close",
-        }
-    }
-}
-
-/// The points of one kind: `0..=last`, each `stride` apart and the last in any case.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Series {
-    /// Steps, or bytes.
-    pub at: At,
-    /// Of which direction, if bytes: `c2s`.
-    pub direction: Option<String>,
-    /// How the run is ended there.
-    pub how: How,
-    /// The last point: nothing is left to cut off.
-    pub last: u64,
-    /// From one point to the next.
-    pub stride: u64,
-}
-
-impl Series {
-    /// How many points there are.
-    pub fn count(&self) -> u64 {
-        self.last.div_ceil(self.stride) + 1
-    }
-
-    fn point(&self, index: u64) -> u64 {
-        (index * self.stride).min(self.last)
-    }
-
-    /// What is cut, for people: `steps`, `c2s bytes, reset`.
-    pub fn title(&self) -> String {
-        title(self.direction.as_deref(), self.how)
-    }
-
-    /// The plan that ends at that point.
-    fn cut(&self, base: &Plan, point: u64) -> Plan {
-        let mut plan = base.clone();
-        let prefix = match &self.direction {
-            None => "cut".to_owned(),
-            Some(direction) => format!("pipe.{direction}.cut"),
-        };
-        let unit = match self.at {
-            At::Step => "step",
-            At::Byte => "byte",
-        };
-        let mut set = |name: &str, value: Value| {
-            let set = plan.set(&format!("{prefix}.{name}"), &value);
-            set.expect("every run asks where it is cut");
-        };
-        set("how", Value::Word(self.how.word().to_owned()));
-        set(unit, Value::Count(point));
-        plan.signature = None;
-        plan.note = Some(format!(
-            "this build only: {} of {} {}",
-            point,
-            self.last,
-            self.title()
-        ));
-        plan
-    }
-}
-
-fn title(direction: Option<&str>, how: How) -> String {
-    match direction {
-        None => "steps".to_owned(),
-        Some(direction) => format!("{direction} bytes, {}", how.word()),
-    }
-}
-
-/// What one point came to.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Cut {
-    /// `cut`.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// What is counted.
-    pub at: At,
-    /// So many are done, or delivered.
-    pub point: u64,
-    /// Of which direction, if bytes.
-    pub direction: Option<String>,
-    /// How the run is ended there.
-    pub how: How,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The principal finding's signature.
-    pub signature: Option<String>,
-    /// The greatest number of destructions nested in one another; null if the process died.
-    pub drop_depth: Option<u32>,
-    /// High-water marks of the stack; null where not measured.
-    pub stack_bytes: Stack,
-}
-
-/// Points in a row that came to the same.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Row {
-    /// The first and the last.
-    pub points: (u64, u64),
-    /// How they ended.
-    pub outcome: Outcome,
-    /// Their signature.
-    pub signature: Option<String>,
-    /// Their drop depth, if it was measured.
-    pub drop_depth: Option<u32>,
-    /// The least and the greatest need of stack in any phase, if it was measured.
-    pub stack_bytes: Option<(u64, u64)>,
-}
-
-impl Row {
-    /// Whether `next`, one point, came to the same: to twice the stack is not the same.
-    fn joins(&self, next: &Self, stride: u64) -> bool {
-        let came_to = |row: &Self| (row.outcome, row.signature.clone(), row.drop_depth);
-        let stack = span(self.stack_bytes, next.stack_bytes);
-        came_to(self) == came_to(next)
-            && self.stack_bytes.is_some() == next.stack_bytes.is_some()
-            && stack.is_none_or(|(least, most)| most < 2 * least)
-            && next.points.0 - self.points.1 <= stride
-    }
-}
 
 /// A sweep, about to run.
 pub struct Sweep {
@@ -351,41 +210,6 @@ impl Sweep {
             direction: series.direction.clone(),
             how: series.how,
         }
-    }
-}
-
-/// The points of `series` among `cuts`, those in a row that ended alike as one.
-pub fn rows(series: &Series, cuts: &[Cut]) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    let of_series = |cut: &&Cut| {
-        (cut.at, &cut.direction, cut.how) == (series.at, &series.direction, series.how)
-    };
-    for cut in cuts.iter().filter(of_series) {
-        let stack = cut.stack_bytes;
-        let stack = [stack.build, stack.drive, stack.teardown];
-        let row = Row {
-            points: (cut.point, cut.point),
-            outcome: cut.outcome,
-            signature: cut.signature.clone(),
-            drop_depth: cut.drop_depth,
-            stack_bytes: stack.into_iter().flatten().max().map(|most| (most, most)),
-        };
-        let joins = |last: &&mut Row| last.joins(&row, series.stride);
-        match rows.last_mut().filter(joins) {
-            Some(last) => {
-                last.points.1 = row.points.1;
-                last.stack_bytes = span(last.stack_bytes, row.stack_bytes);
-            }
-            None => rows.push(row),
-        }
-    }
-    rows
-}
-
-fn span(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
-        (one, other) => one.or(other),
     }
 }
 
