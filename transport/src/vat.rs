@@ -238,16 +238,6 @@ impl Vat {
         task.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// Tells whether the system is still there: it has neither ended nor been destroyed.
-    pub fn presence(&self) -> impl Fn() -> bool + use<> {
-        let system = self.system.clone();
-        move || {
-            let system = system.upgrade();
-            // It is borrowed while it is polled.
-            system.is_some_and(|system| system.try_borrow().map_or(true, |system| system.is_some()))
-        }
-    }
-
     /// Destroys the RpcSystem, running or not. A teardown action.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod net;
 mod teardown;
 mod world;
 
-use dismantle_sim::{Draw, EventKind, Phase, Question, Rule, Sim, Stopped, share};
+use dismantle_sim::{Draw, EventKind, Phase, Question, Sim, Stopped, share};
 use dismantle_transport::CONNECTIONS_MAX;
 
 use self::world::World;
@@ -267,13 +267,6 @@ impl Scenario for Program {
             std::slice::from_ref(&PANICS),
             &TEARDOWN,
         ]
-    }
-
-    /// A disconnect that is done has destroyed its connection: its future "resolves once the
-    /// connection's shutdown has completed" (`RpcSystem::get_disconnector`, `lib.rs`, 0.27.3), and
-    /// the end of the shutdown drops the connection (`ConnectionState::disconnect`, `rpc.rs`).
-    fn rules(&self) -> Vec<Rule> {
-        vec![Rule::before("*/connection", "*/disconnected")]
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {

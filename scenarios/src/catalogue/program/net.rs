@@ -15,9 +15,6 @@ use crate::catalogue::act::Reach;
 use crate::catalogue::object::{Call, Objects, call, same};
 use crate::catalogue::waiting::{judged, waiting};
 
-/// What a vat's owner lets go of when it hears that the disconnect is done; for the rules.
-const DISCONNECTED: &str = "disconnected";
-
 /// One vat and what its owner holds beside it.
 pub struct Party {
     pub vat: Vat,
@@ -153,14 +150,7 @@ impl Net {
         };
         match how {
             "await" => {
-                let (sim, is_there) = (self.sim.clone(), party.vat.presence());
-                let done = Name::new(party.vat.name(), DISCONNECTED);
-                let task = waiting(&self.sim, "end of", name, disconnector).map(move |_| {
-                    // Without its system there is nobody who could shut the connection down.
-                    if is_there() {
-                        drop(sim.track(done, ()));
-                    }
-                });
+                let task = waiting(&self.sim, "end of", name, disconnector).map(drop);
                 self.sim.spawn_must_end(name, task);
             }
             "poll-once" => {
