@@ -78,7 +78,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 use futures::task::LocalSpawnExt;
 use rustix::time::{ClockId, clock_gettime};
 
-fn main() {
+/// Runs what the arguments say; also with the ledger on, see `ledger.rs`.
+pub fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [variant, count] => {

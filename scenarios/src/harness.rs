@@ -258,8 +258,8 @@ impl Harness for InProcess<'_> {
             record: true,
             recorder: self.recorder.clone(),
             last_words: self.last_words.clone(),
-            unpinned: false,
             real_io: order.over == Over::Unix,
+            ..Options::default()
         };
         let mut report = self
             .runner

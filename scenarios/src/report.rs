@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use dismantle_sim::{Destroyed, Held, Name, Pending, Phase, Plan, Report, Seed, StackBytes};
+use dismantle_sim::{
+    ByPhase, Destroyed, Held, Name, Pending, Phase, Plan, Report, Seed, StackBytes,
+};
 use dismantle_transport::compat;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,15 @@ pub struct RunReport {
     pub time_us: u64,
     /// High-water marks of the stack; null where not measured.
     pub stack_bytes: Stack,
+    /// Bytes of the run's heap; null where not measured.
+    #[serde(default)]
+    pub heap_bytes: Heap,
+    /// Blocks of the heap that were allocated, by phase; null where not measured.
+    #[serde(default)]
+    pub allocations: Phases,
+    /// Steps by phase.
+    #[serde(default)]
+    pub polls: Phases,
     /// The greatest number of destructions nested in one another.
     pub drop_depth: u32,
     /// Who was destroyed, in order; at most 200.
@@ -103,6 +114,32 @@ pub struct Stack {
     /// In the owner's own teardown actions, polls apart; with a trace only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teardown_actions: Option<u64>,
+}
+
+/// Bytes of the run's heap: the most that lived at once, and what was never given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Heap {
+    /// While both ends were made.
+    pub build: Option<u64>,
+    /// While the workload ran.
+    pub drive: Option<u64>,
+    /// While everything was taken apart.
+    pub teardown: Option<u64>,
+    /// In the whole run.
+    pub peak: Option<u64>,
+    /// When the run's thread had ended.
+    pub left: Option<u64>,
+}
+
+/// A figure by phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Phases {
+    /// While both ends were made.
+    pub build: Option<u64>,
+    /// While the workload ran.
+    pub drive: Option<u64>,
+    /// While everything was taken apart.
+    pub teardown: Option<u64>,
 }
 
 /// One destruction.
@@ -171,6 +208,9 @@ impl RunReport {
             },
             time_us: report.time_us,
             stack_bytes: Stack::of(&report.stack_bytes),
+            heap_bytes: Heap::of(report),
+            allocations: Phases::of(&report.allocations),
+            polls: Phases::of(&report.polls),
             drop_depth: report.drop_depth,
             destroyed: capped(&report.destroyed, |destroyed| destroyed.name.to_string()),
             destroyed_count: report.destroyed_count,
@@ -204,6 +244,9 @@ impl RunReport {
             this_build_only: plan.this_build_only(),
             time_us: 0,
             stack_bytes: Stack::default(),
+            heap_bytes: Heap::default(),
+            allocations: Phases::default(),
+            polls: Phases::default(),
             drop_depth: 0,
             destroyed: Vec::new(),
             destroyed_count: 0,
@@ -328,6 +371,14 @@ impl RunReport {
                 bytes(teardown_actions)
             )?;
         }
+        match self.heap_bytes {
+            Heap {
+                peak: Some(peak),
+                left: Some(left),
+                ..
+            } => writeln!(text, "heap        at most {peak} B at once, {left} B left")?,
+            _ => writeln!(text, "heap        not measured")?,
+        }
         writeln!(text, "drop depth  {}", self.drop_depth)?;
         writeln!(text, "destroyed   {}", self.destroyed_count)?;
         let mut cause = String::new();
@@ -401,6 +452,34 @@ impl Stack {
             Phase::Build => self.build,
             Phase::Drive => self.drive,
             Phase::Teardown => self.teardown,
+        }
+    }
+}
+
+impl Heap {
+    fn of(report: &Report) -> Self {
+        let ByPhase {
+            build,
+            drive,
+            teardown,
+        } = report.heap_bytes;
+        Self {
+            build,
+            drive,
+            teardown,
+            peak: build.max(drive).max(teardown),
+            left: report.left.as_ref().map(|left| left.bytes),
+        }
+    }
+}
+
+impl Phases {
+    /// The figures of a run.
+    pub fn of(figures: &ByPhase) -> Self {
+        Self {
+            build: figures.build,
+            drive: figures.drive,
+            teardown: figures.teardown,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::heap::uncounted;
 use crate::name::Name;
 use crate::run::Sim;
 
@@ -46,7 +47,10 @@ impl Clock {
             self.sequence.set(sequence + 1);
             (deadline_us, sequence)
         });
-        self.timers.borrow_mut().insert(key, waker);
+        let pause = uncounted();
+        let replaced = self.timers.borrow_mut().insert(key, waker);
+        drop(pause);
+        drop(replaced);
         key
     }
 }

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::heap::uncounted;
 use crate::name::{FNV_START, Name, fnv};
 
 /// The number that all answers of a run are drawn from.
@@ -367,7 +368,9 @@ impl Decisions {
             .fold(question.id, |id, part| mix(id, part.id()));
         let answer = match (self.given.get(&id), self.key) {
             (Some(value), _) => {
+                let pause = uncounted();
                 self.used.insert(id);
+                drop(pause);
                 question.number(value)
             }
             (None, Some(key)) => {
@@ -405,9 +408,11 @@ impl Decisions {
         let Some(recorder) = &mut self.recorder else {
             return;
         };
+        let pause = uncounted();
         if self.recorded.insert(id) {
             recorder(&path(question, parts), &question.value(answer));
         }
+        drop(pause);
     }
 }
 

@@ -22,6 +22,7 @@ use serde::Serialize;
 use slab::Slab;
 
 use crate::decision::{Part, Question, share};
+use crate::heap::uncounted;
 use crate::name::Name;
 use crate::run::{Sim, Stopped};
 use crate::trace::EventKind;
@@ -143,8 +144,11 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        let pause = uncounted();
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.push((self.key, self.task));
+        drop(inbox);
+        drop(pause);
     }
 }
 
@@ -196,6 +200,7 @@ impl Executor {
         }
         sim.event(SPAWN, name, [0, 0]);
         let sequence = self.next_sequence();
+        let pause = uncounted();
         let mut tasks = self.tasks.borrow_mut();
         let entry = tasks.vacant_entry();
         let key = entry.key();
@@ -218,6 +223,7 @@ impl Executor {
             priority: 0,
             epoch: u32::MAX,
         });
+        drop(pause);
         Some((key, sequence))
     }
 
@@ -273,6 +279,7 @@ impl Executor {
         };
         let mut tasks = self.tasks.borrow_mut();
         let mut ready = self.ready.borrow_mut();
+        let pause = uncounted();
         for (key, sequence) in wakes.drain(..) {
             let Some(task) = tasks
                 .get_mut(key)
@@ -290,6 +297,7 @@ impl Executor {
             sim.event(WAKE, task.name, [0, 0]);
         }
         drop((tasks, ready));
+        drop(pause);
         self.drained.replace(wakes);
     }
 
@@ -361,6 +369,7 @@ impl Executor {
     /// Drops all tasks, oldest first, and takes no new ones. The running one goes after its poll.
     pub(crate) fn close(&self, sim: &Sim) -> Result<(), Stopped> {
         self.closed.set(true);
+        let pause = uncounted();
         let mut oldest_first: Vec<_> = {
             let tasks = self.tasks.borrow();
             tasks
@@ -368,6 +377,7 @@ impl Executor {
                 .map(|(key, task)| (task.sequence, key))
                 .collect()
         };
+        drop(pause);
         oldest_first.sort_unstable();
         let mut result = Ok(());
         for (sequence, key) in oldest_first {
@@ -497,9 +507,12 @@ impl LocalSpawn for Spawner {
     fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
         let executor = self.sim.executor();
         let number = {
+            let pause = uncounted();
             let mut spawned = executor.spawned.borrow_mut();
             let next = spawned.entry(self.owner).or_default();
-            std::mem::replace(next, *next + 1)
+            let number = std::mem::replace(next, *next + 1);
+            drop(pause);
+            number
         };
         let name = Name::numbered(self.owner, "task", number);
         match executor.spawn(&self.sim, name, false, Box::pin(future)) {

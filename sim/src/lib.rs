@@ -8,6 +8,7 @@
 //!   the trace and its digest;
 //! - [`Tracked`] objects, whose destruction order is part of the [`Report`];
 //! - a very large measured stack, so that an overflow is a number;
+//! - the heap ledger of a program that opts in: what a run never gives back, see [`heap`];
 //! - process entropy, pinned per run.
 //!
 //! ```
@@ -51,6 +52,8 @@ mod last_words;
 mod panics;
 mod stack;
 
+pub mod heap;
+
 mod report;
 mod run;
 
@@ -63,7 +66,7 @@ pub use fault::{Fault, report_faults};
 pub use name::{Name, hash};
 pub use panics::{Panic, inject_panic, source_path};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
-pub use report::{Held, Report, StackBytes};
+pub use report::{ByPhase, Held, Report, StackBytes};
 pub use rule::{Rule, Where};
 pub use run::{Limit, Options, Phase, Recorder, Runner, Sim, Stopped, questions, run};
 pub use stack::Region;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Once};
 
 use serde::Serialize;
 
+use crate::heap::uncounted;
 use crate::run::Recorder;
 
 /// One panic: where, and what it said.
@@ -63,6 +64,7 @@ pub(crate) fn is_injected(payload: &(dyn Any + Send)) -> bool {
 }
 
 fn store(info: &PanicHookInfo<'_>) {
+    let pause = uncounted();
     let site = info.location().map_or_else(String::new, |location| {
         format!("{}:{}", source_path(location.file()), location.line())
     });
@@ -74,6 +76,7 @@ fn store(info: &PanicHookInfo<'_>) {
         }
     });
     SEEN.with_borrow_mut(|seen| seen.push(panic));
+    drop(pause);
 }
 
 /// Cuts a source path down to what is the same on every machine: from the crate's folder on for

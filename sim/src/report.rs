@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::breach::Breach;
 use crate::decision::Value;
 use crate::executor::Pending;
+use crate::heap::Left;
 use crate::name::Name;
 use crate::panics::Panic;
 use crate::run::{Limit, Phase};
@@ -44,6 +45,39 @@ impl Index<Phase> for StackBytes {
 }
 
 impl IndexMut<Phase> for StackBytes {
+    fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
+        match phase {
+            Phase::Build => &mut self.build,
+            Phase::Drive => &mut self.drive,
+            Phase::Teardown => &mut self.teardown,
+        }
+    }
+}
+
+/// One figure for each phase; `None` where it was not measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct ByPhase {
+    /// While both ends were made.
+    pub build: Option<u64>,
+    /// While the workload ran.
+    pub drive: Option<u64>,
+    /// From the owner's first teardown action on, polls included.
+    pub teardown: Option<u64>,
+}
+
+impl Index<Phase> for ByPhase {
+    type Output = Option<u64>;
+
+    fn index(&self, phase: Phase) -> &Option<u64> {
+        match phase {
+            Phase::Build => &self.build,
+            Phase::Drive => &self.drive,
+            Phase::Teardown => &self.teardown,
+        }
+    }
+}
+
+impl IndexMut<Phase> for ByPhase {
     fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
         match phase {
             Phase::Build => &mut self.build,
@@ -91,6 +125,14 @@ pub struct Report {
     pub held: Vec<Held>,
     /// High-water marks of the stack.
     pub stack_bytes: StackBytes,
+    /// The most bytes of the run's heap that lived at once.
+    pub heap_bytes: ByPhase,
+    /// Blocks that the run allocated.
+    pub allocations: ByPhase,
+    /// Steps by phase: polls of one task.
+    pub polls: ByPhase,
+    /// What of its heap the run did not give back; `None` if the heap was not measured.
+    pub left: Option<Left>,
     /// The greatest number of destructions nested in one another.
     pub drop_depth: u32,
     /// The destruction order; the first [`crate::DESTROYED_MAX`].

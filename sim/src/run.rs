@@ -21,12 +21,13 @@ use crate::decision::{self, Decisions, Draw, Part, Question, Seed, Value, share}
 use crate::entropy;
 use crate::executor::{self, Executor, JoinHandle, Pending, Spawner};
 use crate::fault::Guarded;
+use crate::heap::{self, uncounted};
 use crate::last_words::LastWords;
 use crate::name::{Name, hash};
 use crate::outside::Outside;
 use crate::panics::{self, Panic};
 use crate::plan::{Limits, Plan};
-use crate::report::{Held, Report, StackBytes};
+use crate::report::{ByPhase, Held, Report, StackBytes};
 use crate::rule::Rule;
 use crate::stack::{Mark, Region};
 use crate::trace::{EventKind, Trace};
@@ -119,6 +120,9 @@ pub struct Options {
     pub recorder: Option<Arc<dyn Recorder>>,
     /// Written to standard error if the run aborts the process; end it with a line feed.
     pub last_words: Option<Arc<str>>,
+    /// List what is left of the heap, block by block, with the return addresses of these
+    /// allocations, which ascend. Needs memory for every block that lives.
+    pub list_left: Option<Arc<[u64]>>,
     /// Leaves the process's own entropy in place: for the canary that shows what the pin is for.
     pub unpinned: bool,
     /// Input and output are real, where a layer above has both kinds, and the schedule is plain:
@@ -169,15 +173,22 @@ impl Runner {
             Some(_) => THREAD_STACK_BYTES,
             None => PLAIN_STACK_BYTES,
         };
-        std::thread::scope(|scope| {
+        let account = heap::Account::open(options.list_left.clone());
+        let mut report = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(size);
-            let run = || on_this_thread(self.region.as_ref(), plan, options, body);
+            let run = || {
+                account.iter().for_each(heap::Account::begin);
+                on_this_thread(self.region.as_ref(), plan, options, body)
+            };
             let handle = thread.spawn_scoped(scope, run);
             let handle = handle.expect("a thread can be started");
             handle
                 .join()
                 .unwrap_or_else(|payload| std::panic::resume_unwind(payload))
-        })
+        });
+        // Only now: what a thread keeps for itself is given back when it ends.
+        report.left = account.and_then(heap::Account::close);
+        report
     }
 }
 
@@ -192,6 +203,7 @@ fn on_this_thread(
     options: &Options,
     body: impl FnOnce(&Sim) -> Result<(), Stopped>,
 ) -> Report {
+    let pause = uncounted();
     let recording = options.record || options.recorder.is_some();
     let answers = Rc::new(RefCell::new(Vec::new()));
     let recorder = recording.then(|| -> decision::Recorder {
@@ -213,6 +225,9 @@ fn on_this_thread(
         phase: Cell::new(Phase::Build),
         step: Cell::new(0),
         stack: Cell::default(),
+        heap_bytes: Cell::default(),
+        allocations: Cell::default(),
+        polls: Cell::default(),
         mark: Cell::new(None),
         healed: Cell::new(false),
         own_cycle: Cell::new(false),
@@ -243,6 +258,7 @@ fn on_this_thread(
     }
     panics::collect(options.recorder.clone());
     let last_words = options.last_words.clone().map(LastWords::new);
+    drop(pause);
     match region {
         Some(region) => region.enter(|| sim.live(body)),
         None => {
@@ -252,9 +268,11 @@ fn on_this_thread(
         }
     }
     drop(last_words);
+    let pause = uncounted();
     let mut report = sim.report();
     report.never_asked = plan.unused(|id| sim.0.decisions.borrow().used(id));
     report.answers = options.record.then(|| answers.take());
+    drop(pause);
     report
 }
 
@@ -275,6 +293,9 @@ struct World {
     phase: Cell<Phase>,
     step: Cell<u64>,
     stack: Cell<StackBytes>,
+    heap_bytes: Cell<ByPhase>,
+    allocations: Cell<ByPhase>,
+    polls: Cell<ByPhase>,
     /// Where the measurement of the current phase began.
     mark: Cell<Option<Mark>>,
     healed: Cell<bool>,
@@ -350,7 +371,7 @@ impl Sim {
         phase: Phase,
         body: impl FnOnce() -> Result<T, Stopped>,
     ) -> Result<T, Stopped> {
-        self.0.phase.set(phase);
+        self.begin_phase(phase);
         if phase == Phase::Teardown {
             self.end_of_drive();
         }
@@ -593,14 +614,18 @@ impl Sim {
 
     /// An injected fault holds something up for good: `count` of what it keeps back.
     pub fn hold(&self, by: Name, fault: &'static str, count: u64) {
+        let pause = uncounted();
         self.0.held.borrow_mut().push(Held { by, fault, count });
+        drop(pause);
     }
 
     /// Says in the report how many units (bytes) `by` has carried: the counter is its own to
     /// raise. Of several of one name the report gives the most.
     pub fn carrier(&self, by: Name) -> Rc<Cell<u64>> {
+        let pause = uncounted();
         let counter = Rc::new(Cell::new(0));
         self.0.carried.borrow_mut().push((by, counter.clone()));
+        drop(pause);
         counter
     }
 
@@ -613,7 +638,10 @@ impl Sim {
         subject: Name,
         detail: impl Into<String>,
     ) {
-        let rule = rule.into();
+        let (given, detail) = (rule.into(), detail.into());
+        // The report's copies are not the run's.
+        let pause = uncounted();
+        let rule = given.clone();
         self.event(BREACH, subject, [hash(rule.as_bytes()), 0]);
         let mut breaches = self.0.breaches.borrow_mut();
         if breaches.len() < BREACHES_MAX {
@@ -621,10 +649,11 @@ impl Sim {
                 property,
                 rule,
                 subject,
-                detail: detail.into(),
+                detail: detail.clone(),
                 step: self.steps_done(),
             });
         }
+        drop(pause);
     }
 
     /// The run's own code has made a cycle of references, as a program may by mistake: objects
@@ -685,6 +714,9 @@ impl Sim {
     pub(crate) fn begin_step(&self, task: Name) -> u64 {
         let step = self.0.step.get() + 1;
         self.0.step.set(step);
+        let mut polls = self.0.polls.get();
+        *polls[self.phase()].get_or_insert(0) += 1;
+        self.0.polls.set(polls);
         self.turn(Some(task));
         step
     }
@@ -692,8 +724,31 @@ impl Sim {
     /// Whose turn it is, for whoever wants to know why a run never comes back.
     pub(crate) fn turn(&self, who: Option<Name>) {
         if let Some(recorder) = &self.0.recorder {
+            let pause = uncounted();
             recorder.turn(self.0.step.get(), self.phase(), who);
+            drop(pause);
         }
+    }
+
+    /// What was counted until now belongs to the phase that was; `phase` begins.
+    fn begin_phase(&self, phase: Phase) {
+        self.end_phase();
+        self.0.phase.set(phase);
+        let mut polls = self.0.polls.get();
+        polls[phase].get_or_insert(0);
+        self.0.polls.set(polls);
+    }
+
+    fn end_phase(&self) {
+        let Some(lap) = heap::lap() else {
+            return;
+        };
+        let (mut bytes, mut allocations) = (self.0.heap_bytes.get(), self.0.allocations.get());
+        let phase = self.phase();
+        bytes[phase] = bytes[phase].max(Some(lap.peak_bytes));
+        *allocations[phase].get_or_insert(0) += lap.allocations;
+        self.0.heap_bytes.set(bytes);
+        self.0.allocations.set(allocations);
     }
 
     /// Drops `value` as the destruction of `name`, which is there since `born`.
@@ -718,7 +773,9 @@ impl Sim {
             }
             Err(_) => {
                 self.event(PANIC, self.culprit(), [0, 0]);
+                let pause = uncounted();
                 self.0.panics.borrow_mut().extend(panics::take());
+                drop(pause);
                 self.0.stopped.set(true);
                 Err(Stopped)
             }
@@ -763,7 +820,7 @@ impl Sim {
         let world = &self.0;
         // Its locals are dropped on a return, or, if the body itself panics, by unwinding.
         drop(self.catch(|| body(self)));
-        world.phase.set(Phase::Teardown);
+        self.begin_phase(Phase::Teardown);
         self.turn(None);
         self.end_of_drive();
         world.owner_steps.set(world.step.get());
@@ -773,7 +830,9 @@ impl Sim {
                 self.heal();
                 let settled = self.settle();
                 if settled.is_ok() {
+                    let pause = uncounted();
                     world.pending.replace(world.executor.pending());
+                    drop(pause);
                 }
                 // What is left goes in our order, not in one that anybody chose.
                 world.tracker.forget_rules();
@@ -781,6 +840,7 @@ impl Sim {
                 drop(world.executor.close(self));
             },
         );
+        self.end_phase();
     }
 
     fn report(&self) -> Report {
@@ -811,6 +871,10 @@ impl Sim {
             pending: world.pending.take(),
             held: world.held.take(),
             stack_bytes: stack,
+            heap_bytes: world.heap_bytes.get(),
+            allocations: world.allocations.get(),
+            polls: world.polls.get(),
+            left: None,
             drop_depth: outcome.depth_max,
             destroyed: outcome.destroyed,
             destroyed_count: outcome.destroyed_count,

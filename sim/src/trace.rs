@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::heap::uncounted;
 use crate::name::{FNV_START, Name, fnv};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -135,6 +136,7 @@ impl Trace {
     #[cold]
     #[inline(never)]
     fn keep(&self, kind: EventKind, subject: Name, numbers: [u64; 2], (step, time_us): (u64, u64)) {
+        let pause = uncounted();
         let mut kept = self.kept.borrow_mut();
         if kept.len() < TRACE_EVENTS_MAX {
             kept.push(Event {
@@ -145,6 +147,7 @@ impl Trace {
                 time_us,
             });
         }
+        drop(pause);
     }
 
     /// The digest, and the events if they were kept. What happens later leaves no trace.

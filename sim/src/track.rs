@@ -10,6 +10,7 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 use slab::Slab;
 
+use crate::heap::uncounted;
 use crate::name::Name;
 use crate::rule::{Judge, Moment, PROPERTY, Rule};
 use crate::run::{Phase, Sim};
@@ -145,7 +146,9 @@ pub(crate) struct Outcome {
 impl Tracker {
     /// From here on destructions are judged by `rule`.
     pub(crate) fn rule(&self, rule: Rule) {
+        let pause = uncounted();
         self.0.borrow_mut().rules.push(Judge::new(rule));
+        drop(pause);
     }
 
     /// From here on nothing is judged.
@@ -164,7 +167,10 @@ impl Tracker {
     fn begin(&self, sim: &Sim, name: Name) -> usize {
         sim.event(CREATED, name, [0, 0]);
         let born = self.born();
-        self.0.borrow_mut().live.insert((name, born))
+        let pause = uncounted();
+        let key = self.0.borrow_mut().live.insert((name, born));
+        drop(pause);
+        key
     }
 
     /// Records the destruction of the object at `key`.
@@ -175,6 +181,7 @@ impl Tracker {
 
     /// Records the destruction of something that is there since `born`.
     pub(crate) fn destroy(&self, sim: &Sim, name: Name, born: u64) -> Destruction<'_> {
+        let pause = uncounted();
         let mut guard = self.0.borrow_mut();
         let state = &mut *guard;
         let depth = state.open.len() as u32;
@@ -207,6 +214,7 @@ impl Tracker {
         });
         state.open.push((name, kept));
         drop(guard);
+        drop(pause);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
         for (rule, detail) in broken {
             sim.breach(PROPERTY, rule, name, detail);

@@ -1,5 +1,7 @@
 //! Bytes on their way: put in at the back, taken from the front, always in one piece.
 
+use dismantle_sim::heap::uncounted;
+
 /// A queue of bytes. What was taken is let go of when the queue is empty or half of it is taken.
 #[derive(Default)]
 pub(crate) struct Bytes {
@@ -21,8 +23,11 @@ impl Bytes {
         self.taken = 0;
     }
 
+    /// The memory is the world's, not the run's.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
+        let pause = uncounted();
         self.bytes.extend_from_slice(bytes);
+        drop(pause);
     }
 
     /// Takes as many as there is room for; they must be there.

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use capnp::capability::Client;
+use dismantle_sim::heap::uncounted;
 use dismantle_sim::{EventKind, Name, Sim};
 
 const MADE: EventKind = EventKind::new("call-made");
@@ -178,7 +179,10 @@ impl Arrivals {
         }
         let sim = &self.order.sim;
         sim.event(ARRIVED, self.object, [u64::from(ticket.number()), 0]);
-        if let Some((rule, reference, detail)) = self.note(ticket) {
+        let pause = uncounted();
+        let broken = self.note(ticket);
+        drop(pause);
+        if let Some((rule, reference, detail)) = broken {
             sim.breach(PROPERTY, rule, reference, detail);
         }
     }
@@ -253,6 +257,7 @@ impl State {
             begin,
             end: u64::MAX,
         };
+        let pause = uncounted();
         self.calls.push(Made {
             reference,
             made,
@@ -261,6 +266,7 @@ impl State {
             streaming,
             arrived: false,
         });
+        drop(pause);
         Ticket(self.calls.len() as u32)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use dismantle_sim::heap::uncounted;
 use dismantle_sim::{EventKind, Name, Sim};
 
 use super::fault::Fault;
@@ -75,6 +76,7 @@ impl Tap {
         if !self.on {
             return;
         }
+        let pause = uncounted();
         while let Some(frame) = self.framer.next(&mut bytes) {
             let kind = frame.kind as usize;
             self.kinds_seen[kind] += 1;
@@ -100,6 +102,7 @@ impl Tap {
                 self.barriers.sort_by_key(|(offset, _)| *offset);
             }
         }
+        drop(pause);
     }
 
     /// Bytes from `read` up to where the reader may read before a fault strikes.

@@ -1,9 +1,11 @@
-//! A judge at work: beside one vat, with its breaches in the run's report.
+//! A judge at work: beside one vat, with its breaches in the run's report. Its memory is not the
+//! run's.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use capnp::any_pointer;
+use dismantle_sim::heap::uncounted;
 use dismantle_sim::{Name, Question, Sim, share};
 
 use super::{Judge, Offence, Rule};
@@ -45,20 +47,25 @@ impl Watch {
         if judge.has_ended() {
             return true;
         }
+        let pause = uncounted();
         if let Err(offence) = root.map_or_else(|_| Ok(()), |root| judge.sent(root)) {
             self.breach(offence);
         }
+        drop(pause);
         false
     }
 
     /// A message is handed to the vat.
     pub(crate) fn received(&self, root: capnp::Result<any_pointer::Reader<'_>>) {
+        let pause = uncounted();
         let mut judge = self.judge.borrow_mut();
         // The breach is the peer's, and is reported where the peer is judged.
         match root {
             Ok(root) => drop(judge.received(root)),
             Err(_) => judge.cannot_receive(),
         }
+        drop(judge);
+        drop(pause);
     }
 
     /// Nothing more can be received.
