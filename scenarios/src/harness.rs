@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Finding, check};
+use crate::check::{Finding, LeftGroup, Place, check, leaves_heap, left_groups, left_heap};
 use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::{RunReport, Stack};
@@ -48,6 +48,22 @@ pub struct Ran {
     pub trace: Vec<String>,
     /// What it did of all that it might have done, if the events were asked for.
     pub reached: Reached,
+    /// What it left on the heap, and leaves each time, if nothing else explains it.
+    pub left: Vec<LeftGroup>,
+}
+
+impl Ran {
+    /// Adds the finding of what was left; `places` names the frames of traces.
+    pub fn name_left(&mut self, places: impl FnOnce(&[LeftGroup]) -> Vec<Vec<Place>>) {
+        self.report.add(named(&self.left, places));
+    }
+}
+
+fn named(left: &[LeftGroup], places: impl FnOnce(&[LeftGroup]) -> Vec<Vec<Place>>) -> Vec<Finding> {
+    match left {
+        [] => Vec::new(),
+        left => left_heap(left, &places(left)).into_iter().collect(),
+    }
 }
 
 /// A seed that did not just run clean and shallow.
@@ -66,6 +82,9 @@ pub struct SeedReport {
     /// The digest, if the seed is the sample of its series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What it left on the heap, and leaves each time, if nothing else explains it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftGroup>,
 }
 
 /// A series of seeds to run on top of a plan.
@@ -141,7 +160,7 @@ pub fn deep_phase(stack: Stack) -> Option<&'static str> {
 
 impl SeedReport {
     /// What a campaign has to know of a run; `None` if it was clean and shallow.
-    pub fn of(seed: u64, report: &Report) -> Option<Self> {
+    pub fn of(seed: u64, report: &Report, left: Vec<LeftGroup>) -> Option<Self> {
         let held = report.held.first();
         let limit = report.limit.map(Limit::word).map(str::to_owned);
         let report = Self {
@@ -151,8 +170,12 @@ impl SeedReport {
             limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
             deep: deep_phase(Stack::of(&report.stack_bytes)).map(str::to_owned),
             digest: None,
+            left,
         };
-        let dull = report.findings.is_empty() && report.limited.is_none() && report.deep.is_none();
+        let dull = report.findings.is_empty()
+            && report.left.is_empty()
+            && report.limited.is_none()
+            && report.deep.is_none();
         (!dull).then_some(report)
     }
 
@@ -167,7 +190,14 @@ impl SeedReport {
             limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
             deep: deep_phase(report.stack_bytes).map(str::to_owned),
             digest: None,
+            // Its finding is among the others.
+            left: Vec::new(),
         }
+    }
+
+    /// Adds the finding of what was left; `places` names the frames of traces.
+    pub fn name_left(&mut self, places: impl FnOnce(&[LeftGroup]) -> Vec<Vec<Place>>) {
+        self.findings.extend(named(&self.left, places));
     }
 }
 
@@ -177,7 +207,11 @@ pub struct InProcess<'a> {
     scenarios: &'a [&'a dyn Scenario],
     recorder: Option<Arc<dyn Recorder>>,
     last_words: Option<Arc<str>>,
+    places: PlaceNames<'a>,
 }
+
+/// Names the frames of traces; empty where nothing has names.
+type PlaceNames<'a> = Box<dyn FnMut(&[LeftGroup]) -> Vec<Vec<Place>> + 'a>;
 
 impl<'a> InProcess<'a> {
     /// For runs of these scenarios.
@@ -187,7 +221,13 @@ impl<'a> InProcess<'a> {
             scenarios,
             recorder: None,
             last_words: None,
+            places: Box::new(|_| Vec::new()),
         }
+    }
+
+    /// Has `places` name who allocated what a run left. It must not do so on a run's thread.
+    pub fn name_places(&mut self, places: impl FnMut(&[LeftGroup]) -> Vec<Vec<Place>> + 'a) {
+        self.places = Box::new(places);
     }
 
     /// Has this line written to standard error if a run aborts the process.
@@ -210,13 +250,44 @@ impl<'a> InProcess<'a> {
     /// # Errors
     /// The plan's scenario is not one of ours.
     pub fn glance(&self, plan: &Plan, seed: Seed) -> io::Result<Report> {
-        let options = Options {
+        let scenario = self.scenario(plan)?;
+        Ok(self
+            .runner
+            .run(plan, &self.quick(seed), |sim| play(scenario, sim)))
+    }
+
+    fn quick(&self, seed: Seed) -> Options {
+        Options {
             seed: Some(seed),
             last_words: self.last_words.clone(),
             ..Options::default()
-        };
+        }
+    }
+
+    /// Runs once, and, if that left memory that nothing else explains, twice more: to see whether
+    /// the next run leaves it again, and then who allocates it.
+    fn once(&self, plan: &Plan, options: &Options) -> io::Result<(Report, Vec<LeftGroup>)> {
         let scenario = self.scenario(plan)?;
-        Ok(self.runner.run(plan, &options, |sim| play(scenario, sim)))
+        let run = |options: &Options| self.runner.run(plan, options, |sim| play(scenario, sim));
+        let report = run(options);
+        if options.real_io || !leaves_heap(&report) {
+            return Ok((report, Vec::new()));
+        }
+        let again = |numbers: Vec<u64>| {
+            let report = run(&Options {
+                trace: false,
+                record: false,
+                list_left: Some(numbers.into()),
+                ..options.clone()
+            });
+            report.left.map_or_else(Vec::new, |left| left.listed)
+        };
+        let numbers: Vec<u64> = again(Vec::new()).iter().map(|block| block.number).collect();
+        let left = match numbers.is_empty() {
+            true => Vec::new(),
+            false => again(numbers),
+        };
+        Ok((report, left_groups(&left)))
     }
 
     /// Runs a seed of a series; `None` if there is nothing to say of it.
@@ -224,8 +295,8 @@ impl<'a> InProcess<'a> {
     /// # Errors
     /// As for [`InProcess::glance`].
     pub fn look(&self, seeds: &Seeds<'_>, seed: u64) -> io::Result<Option<SeedReport>> {
-        let report = self.glance(seeds.plan, Seed(seed))?;
-        let seen = SeedReport::of(seed, &report);
+        let (report, left) = self.once(seeds.plan, &self.quick(Seed(seed)))?;
+        let seen = SeedReport::of(seed, &report, left);
         if seeds.sample != Some(seed) {
             return Ok(seen);
         }
@@ -236,6 +307,7 @@ impl<'a> InProcess<'a> {
             limited: None,
             deep: None,
             digest: None,
+            left: Vec::new(),
         });
         Ok(Some(SeedReport {
             digest: Some(report.digest.to_string()),
@@ -249,9 +321,9 @@ impl<'a> InProcess<'a> {
     }
 }
 
-impl Harness for InProcess<'_> {
-    fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
-        let scenario = self.scenario(order.plan)?;
+impl InProcess<'_> {
+    /// Runs once; the finding of what was left is for whoever can name places.
+    pub(crate) fn run_unnamed(&self, order: Order<'_>) -> io::Result<Ran> {
         let options = Options {
             seed: order.seed,
             trace: order.trace,
@@ -261,15 +333,13 @@ impl Harness for InProcess<'_> {
             real_io: order.over == Over::Unix,
             ..Options::default()
         };
-        let mut report = self
-            .runner
-            .run(order.plan, &options, |sim| play(scenario, sim));
+        let (mut report, left) = self.once(order.plan, &options)?;
         let answers = report.answers.take().unwrap_or_default();
         let trace = report.trace.take().unwrap_or_default();
         let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
         let plan = recorded(order.plan, answers);
         let reached = match order.trace {
-            true => Reached::of(&vocabulary(scenario), &plan, &trace),
+            true => Reached::of(&vocabulary(self.scenario(order.plan)?), &plan, &trace),
             false => Reached::default(),
         };
         let lines = trace.iter().enumerate();
@@ -283,7 +353,16 @@ impl Harness for InProcess<'_> {
                 over: order.over,
                 ..RunReport::new(order.plan, order.seed, &report, check(&report))
             },
+            left,
         })
+    }
+}
+
+impl Harness for InProcess<'_> {
+    fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
+        let mut ran = self.run_unnamed(order)?;
+        ran.name_left(&mut self.places);
+        Ok(ran)
     }
 
     fn seeds(
@@ -292,7 +371,8 @@ impl Harness for InProcess<'_> {
         seen: &mut dyn FnMut(SeedReport),
     ) -> io::Result<SeedsEnd> {
         for seed in seeds.from..seeds.to {
-            if let Some(report) = self.look(seeds, seed)? {
+            if let Some(mut report) = self.look(seeds, seed)? {
+                report.name_left(&mut self.places);
                 seen(report);
             }
         }

@@ -212,6 +212,29 @@ fn laws_of_growth() {
 }
 
 #[test]
+fn the_heap_is_measured_and_a_leak_of_it_is_called_after_who_allocated() {
+    let clean = &json(&dismantle(&["run", "orderly", "--json"]))[0];
+    assert_eq!(clean["heap_bytes"]["left"], 0);
+    let figure = |name: &str, phase: &str| clean[name][phase].as_u64().expect("measured");
+    assert!(figure("heap_bytes", "peak") >= figure("heap_bytes", "teardown"));
+    assert!(figure("allocations", "drive") > 0);
+    let polls = figure("polls", "drive") + figure("polls", "teardown");
+    assert_eq!(clean["steps"], polls);
+    let leak = |more: &[&str]| {
+        let run = ["run", "planted-heap", "--set", "rare=7", "--json"];
+        let output = dismantle(&[&run[..], more].concat());
+        assert_eq!(status(&output), 1);
+        json(&output).swap_remove(0)
+    };
+    let isolated = leak(&[]);
+    assert!(isolated["heap_bytes"]["left"].as_u64() > Some(100));
+    let signature = isolated["signature"].as_str().expect("a finding");
+    let planted = "leak heap scenarios/src/catalogue/planted/ending.rs:";
+    assert!(signature.starts_with(planted), "{signature}");
+    assert_eq!(leak(&["--in-process"])["signature"], isolated["signature"]);
+}
+
+#[test]
 fn a_report_has_the_fields_of_the_contract() {
     let output = dismantle(&["run", "orderly", "--seed", "0x11", "--json"]);
     assert_eq!(status(&output), 0);

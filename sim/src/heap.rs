@@ -563,7 +563,10 @@ fn return_addresses() -> Vec<usize> {
             return END_OF_STACK;
         };
         // SAFETY: the unwinder's own context, as it wants it.
-        *place = unsafe { _Unwind_GetIP(context) };
+        match unsafe { _Unwind_GetIP(context) } {
+            0 => return END_OF_STACK,
+            address => *place = address,
+        }
         trace.count += 1;
         0
     }

@@ -50,4 +50,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedCallOrder,
     &planted::PlantedEarly,
     &planted::PlantedWrongError,
+    &planted::PlantedHeap,
 ];

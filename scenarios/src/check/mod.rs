@@ -17,8 +17,9 @@ use std::fmt;
 use dismantle_sim::{Breach, Report};
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "cli")]
 pub use death::{Place, Turn, aborted, killed, out_of_memory, overflowed, spun};
+#[cfg(feature = "cli")]
+pub use leak::{LeftGroup, leaves_heap, left_groups, left_heap, origin};
 pub use nondeterminism::nondeterministic;
 pub use panicked::panicked;
 

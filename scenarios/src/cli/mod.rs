@@ -26,7 +26,7 @@ use crate::growth::Law;
 use crate::harness::{Harness, InProcess, Order};
 use crate::over::Over;
 use crate::scenario::{Scenario, find, vocabulary};
-use crate::worker::{self, Allowance, Isolated, WORKER_ARGUMENT};
+use crate::worker::{self, Allowance, Isolated, Places, WORKER_ARGUMENT};
 
 /// Deterministic simulation testing of the end of life of Cap'n Proto RPC systems.
 #[derive(Parser)]
@@ -214,7 +214,11 @@ impl Console {
 
     fn harness(&self) -> Box<dyn Harness> {
         match self.in_process {
-            true => Box::new(InProcess::new(self.scenarios)),
+            true => {
+                let (mut harness, mut places) = (InProcess::new(self.scenarios), Places::default());
+                harness.name_places(move |left| places.of(left));
+                Box::new(harness)
+            }
             false => Box::new(Isolated::new(
                 self.scenarios.to_vec(),
                 self.interrupted.clone(),

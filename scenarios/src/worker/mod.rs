@@ -9,6 +9,7 @@
 //! doing, what a run gave away, and the raw stack of a fault. It ends with its standard input: a
 //! thread of it waits for that, so that no run outlives the supervisor, however that dies.
 
+mod places;
 mod process;
 mod remains;
 mod serve;
@@ -23,11 +24,13 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use crate::check::LeftGroup;
 use crate::harness::SeedReport;
 use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::RunReport;
 
+pub use places::Places;
 pub use serve::serve;
 pub use supervisor::Isolated;
 
@@ -95,6 +98,7 @@ enum Reply {
         plan: String,
         trace: Vec<String>,
         reached: Reached,
+        left: Vec<LeftGroup>,
         grown_bytes: u64,
     },
     /// The job could not be started.

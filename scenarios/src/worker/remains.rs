@@ -113,6 +113,7 @@ impl Remains {
             plan: recorded(order.plan, answers),
             trace: Vec::new(),
             reached: Reached::default(),
+            left: Vec::new(),
         }
     }
 

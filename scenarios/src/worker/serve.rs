@@ -15,7 +15,7 @@ use dismantle_sim::{Name, Panic, Phase, Plan, Recorder, Seed, Value, report_faul
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 use super::{Job, LogLine, Papers, Reply};
-use crate::harness::{Harness, InProcess, Order, Seeds};
+use crate::harness::{InProcess, Order, Seeds};
 use crate::report::phase_word;
 use crate::scenario::{Scenario, find, vocabulary};
 
@@ -161,7 +161,7 @@ impl Worker<'_> {
                 };
                 log.progress.note(log.seed, 0, Phase::Build, None);
                 self.harness.record(Some(Arc::new(log)));
-                let ran = self.harness.run(Order {
+                let ran = self.harness.run_unnamed(Order {
                     plan: &plan,
                     seed: seed.map(Seed),
                     trace,
@@ -174,6 +174,7 @@ impl Worker<'_> {
                     plan: ran.plan.to_string(),
                     trace: ran.trace,
                     reached: ran.reached,
+                    left: ran.left,
                     grown_bytes: self.grown_bytes(),
                 })
             }

@@ -10,7 +10,7 @@ use dismantle_sim::Plan;
 use rustix::process::Signal;
 
 use super::process::{Heard, Process};
-use super::{Allowance, Job, Reply};
+use super::{Allowance, Job, Places, Reply};
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
 use crate::scenario::{Scenario, find, vocabulary};
 
@@ -35,6 +35,7 @@ pub struct Isolated {
     interrupted: Arc<AtomicBool>,
     allowance: Allowance,
     process: Option<Process>,
+    places: Places,
     /// The plan and the seed over which the last large worker was killed from outside.
     suspect: Option<(String, Option<u64>)>,
 }
@@ -51,6 +52,7 @@ impl Isolated {
             interrupted,
             allowance,
             process: None,
+            places: Places::default(),
             suspect: None,
         }
     }
@@ -160,18 +162,22 @@ impl Harness for Isolated {
                     plan,
                     trace,
                     reached,
+                    left,
                     grown_bytes,
                 }) => {
                     self.replace_if_grown(grown_bytes);
                     self.suspect = None;
                     let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
                     let plan = Plan::read(&plan, vocabulary).map_err(io::Error::other)?;
-                    return Ok(Ran {
+                    let mut ran = Ran {
                         report: *report,
                         plan,
                         trace,
                         reached,
-                    });
+                        left,
+                    };
+                    ran.name_left(|left| self.places.of(left));
+                    return Ok(ran);
                 }
                 Heard::Reply(other) => return Err(unexpected(&other)),
                 Heard::Interrupted => {
@@ -218,8 +224,9 @@ impl Harness for Isolated {
         let mut reported = None;
         loop {
             match heard {
-                Heard::Reply(Reply::Seed(report)) => {
+                Heard::Reply(Reply::Seed(mut report)) => {
                     reported = Some(report.seed);
+                    report.name_left(|left| self.places.of(left));
                     seen(*report);
                 }
                 Heard::Reply(Reply::Done { grown_bytes }) => {

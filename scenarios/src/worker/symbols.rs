@@ -110,6 +110,20 @@ impl Symbols {
             .collect()
     }
 
+    /// The functions that an address is in, innermost first.
+    pub(super) fn places(&self, address: u64) -> Vec<Place> {
+        let functions = self.functions(&Walked { address, end: 0 }).into_iter();
+        let place = |function: Function| {
+            let (path, line) = function.place.unwrap_or_default();
+            Place {
+                path,
+                line,
+                function: function.name,
+            }
+        };
+        functions.map(place).collect()
+    }
+
     /// The functions that a frame is in, innermost first.
     pub(super) fn functions(&self, frame: &Walked) -> Vec<Function> {
         let Some((range, base, loader)) = &self.program else {

@@ -46,6 +46,31 @@ planted!(
     }
 );
 
+planted!(
+    /// A listener that keeps what it listens to, which keeps it: memory that nobody tracks.
+    PlantedHeap,
+    "planted-heap",
+    "memory that is never given back, of no tracked object (leak)",
+    Leak,
+    sim => {
+        let source = Rc::new(Source::default());
+        let listened = source.clone();
+        let listener: Listener = Box::new(move || listened.listeners.borrow().len());
+        if strikes(sim) {
+            source.listeners.borrow_mut().push(listener);
+        }
+        sim.act(Name::new("owner", "drop-source"), || drop(source))?;
+        Ok(())
+    }
+);
+
+type Listener = Box<dyn Fn() -> usize>;
+
+#[derive(Default)]
+struct Source {
+    listeners: RefCell<Vec<Listener>>,
+}
+
 #[derive(Default)]
 struct Node {
     other: RefCell<Option<Rc<Tracked<Node>>>>,

@@ -66,7 +66,7 @@ mod wrong;
 
 pub use call_order::PlantedCallOrder;
 pub use death::{PlantedAbort, PlantedPanic};
-pub use ending::{PlantedHang, PlantedLeak};
+pub use ending::{PlantedHang, PlantedHeap, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
 pub use hasty::PlantedEarly;
 pub use order::{PlantedOrder, PlantedReentrance};
