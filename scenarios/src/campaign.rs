@@ -387,8 +387,8 @@ impl Shared<'_> {
             if let Some(digest) = &report.digest {
                 self.sample(hands, chunk.plan, seed, digest)?;
             }
-            if let Some(phase) = report.deep {
-                self.examine(hands, chunk, seed, &phase)?;
+            if let Some(suspect) = report.suspect {
+                self.examine(hands, chunk, seed, &suspect)?;
             }
             return Ok(());
         };
@@ -488,13 +488,13 @@ impl Shared<'_> {
         Ok(true)
     }
 
-    /// Asks a deep run for its law of growth, once for each kind of program.
+    /// Asks a run that stood out for its law of growth, once for each kind of program.
     fn examine(
         &self,
         hands: &mut Hands,
         chunk: &Chunk<'_>,
         seed: u64,
-        phase: &str,
+        suspect: &str,
     ) -> io::Result<()> {
         let Some(ran) = rerun(hands.first.as_mut(), chunk.plan, seed)? else {
             return Ok(());
@@ -506,12 +506,12 @@ impl Shared<'_> {
             .map(|(_, value)| value.to_string())
             .collect();
         let chained = kinds.contains("chained");
-        let kind = format!("{} {phase} {chained}", chunk.scenario.name());
+        let kind = format!("{} {suspect} {chained}", chunk.scenario.name());
         if !self.lock().examined.insert(kind) {
             return Ok(());
         }
         let harness = hands.first.as_mut();
-        let found = growth::findings(harness, chunk.scenario, &ran.plan, phase);
+        let found = growth::findings(harness, chunk.scenario, &ran.plan, suspect);
         let Some(found) = unless_interrupted(found)? else {
             return Ok(());
         };

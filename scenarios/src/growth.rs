@@ -1,4 +1,4 @@
-//! Growth: how a gauge of one plan grows with the size of its workload.
+//! Growth: how the gauges of one plan grow with the size of its workload.
 //!
 //! The same plan is run at sizes n, 2n and 4n. With v the gauge, the ratio
 //! r = (v(4n) − v(2n)) / (v(2n) − v(n)) is 2 for a linear law, 4 for a quadratic one. Absolute
@@ -12,12 +12,73 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Class, Finding};
 use crate::harness::{Harness, Order, Ran};
-use crate::report::{Stack, phase_word};
+use crate::report::{Phases, RunReport, Stack, phase_word};
 use crate::scenario::Scenario;
 
-/// Differences below this are no growth: the scan is exact to 8 bytes, but a deeper call on one
-/// path (a grown hash map, a longer name) may add a frame or two.
-const NOISE_BYTES: u64 = 1 << 10;
+/// A gauge that a report has for each phase, spelled as there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Metric {
+    /// The most stack that was needed.
+    Stack,
+    /// The most heap that lived at once.
+    Heap,
+    /// Blocks of the heap that were allocated.
+    Allocations,
+    /// Steps: polls of one task.
+    Polls,
+}
+
+impl Metric {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 4] = [Self::Stack, Self::Heap, Self::Allocations, Self::Polls];
+
+    /// Its name in reports.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stack => "stack_bytes",
+            Self::Heap => "heap_bytes",
+            Self::Allocations => "allocations",
+            Self::Polls => "polls",
+        }
+    }
+
+    /// The metric of that name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.word() == word)
+    }
+
+    /// Differences below this are no growth. The stack is measured to 8 bytes, but a deeper call
+    /// on one path (a grown hash map, a longer name) may add a frame or two; a vector may grow
+    /// once more, and a wake come once more.
+    const fn noise(self) -> u64 {
+        match self {
+            Self::Stack => 1 << 10,
+            Self::Heap => 16 << 10,
+            Self::Allocations | Self::Polls => 64,
+        }
+    }
+
+    fn of(self, report: &RunReport, phase: Phase) -> Option<u64> {
+        match self {
+            Self::Stack => report.stack_bytes.phase(phase),
+            Self::Heap => report.heap_bytes.phase(phase),
+            Self::Allocations => report.allocations.phase(phase),
+            Self::Polls => report.polls.phase(phase),
+        }
+    }
+
+    /// The class of a finding that it grows so; `None` if it may. Memory and work may be in
+    /// proportion to what is asked for, stack may not.
+    fn forbids(self, law: Law) -> Option<Class> {
+        match (self, law) {
+            (Self::Stack, Law::Linear | Law::Quadratic) => Some(Class::StackGrowth),
+            (Self::Heap | Self::Allocations | Self::Polls, Law::Quadratic) => {
+                Some(Class::WorkGrowth)
+            }
+            _ => None,
+        }
+    }
+}
 
 /// A law of growth.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,9 +119,9 @@ impl Law {
         all.into_iter().find(|law| law.word() == word)
     }
 
-    /// The law behind three values at n, 2n and 4n.
-    pub fn fit([one, two, four]: [u64; 3]) -> Self {
-        if one.max(two).max(four) - one.min(two).min(four) < NOISE_BYTES {
+    /// The law behind three values at n, 2n and 4n; differences below `noise` are none.
+    pub fn fit([one, two, four]: [u64; 3], noise: u64) -> Self {
+        if one.max(two).max(four) - one.min(two).min(four) < noise {
             return Self::Constant;
         }
         if two <= one || four <= two {
@@ -85,7 +146,7 @@ pub struct Growth {
     pub scenario: String,
     /// The phase.
     pub phase: String,
-    /// `stack_bytes`.
+    /// The gauge: a [`Metric`]'s word.
     pub metric: String,
     /// The decision that was enlarged.
     pub over: String,
@@ -95,9 +156,10 @@ pub struct Growth {
     pub values: Vec<u64>,
     /// The law behind them.
     pub law: Law,
-    /// Bytes an item, from the first size to the last; 0 unless it grows linearly.
+    /// The growth an item, from the first size to the last; 0 unless it is linear.
     pub per_item: f64,
-    /// At which size a stack of 2 MiB or 8 MiB overflows; empty unless it grows linearly.
+    /// At which size a stack of 2 MiB or 8 MiB overflows; empty unless it is the stack, and grows
+    /// linearly.
     pub overflow_at: BTreeMap<String, u64>,
 }
 
@@ -108,7 +170,7 @@ const PHASES: [Phase; 3] = [Phase::Build, Phase::Drive, Phase::Teardown];
 
 /// What a series of runs came to.
 pub enum Series {
-    /// The phases that the scenario has, at every size.
+    /// What was measured at every size, by metric and phase.
     Measured(Vec<Growth>),
     /// The run at one size did not end well, or was not measured.
     Broken {
@@ -119,7 +181,7 @@ pub enum Series {
     },
 }
 
-/// Runs `plan` with `over` at each of `sizes` (n, 2n, 4n) and fits the stack of every phase.
+/// Runs `plan` with `over` at each of `sizes` (n, 2n, 4n) and fits every gauge of every phase.
 ///
 /// # Errors
 /// `over` is no number of the plan's scenario, or a run cannot be started.
@@ -130,7 +192,7 @@ pub fn measure(
     sizes: [u64; 3],
     mut ran_one: impl FnMut(u64),
 ) -> io::Result<Series> {
-    let mut stacks = Vec::new();
+    let mut reports = Vec::new();
     for size in sizes {
         let mut plan = order.plan.clone();
         plan.set(over, &Value::Count(size))
@@ -139,34 +201,39 @@ pub fn measure(
             plan: &plan,
             ..order
         })?;
-        let stack = ran.report.stack_bytes;
         // A finding (a leak, say) does not spoil the marks; a panic or a death leaves none.
-        if stack == Stack::default() {
+        if ran.report.stack_bytes == Stack::default() {
             return Ok(Series::Broken {
                 size,
                 ran: Box::new(ran),
             });
         }
-        stacks.push(stack);
+        reports.push(ran.report);
         ran_one(size);
     }
-    let growths = PHASES.iter().filter_map(|phase| {
-        let values: Option<Vec<u64>> = stacks.iter().map(|stack| stack.phase(*phase)).collect();
+    let gauges = Metric::ALL
+        .into_iter()
+        .flat_map(|metric| PHASES.map(|phase| (metric, phase)));
+    let growths = gauges.filter_map(|(metric, phase)| {
+        let of = |report| metric.of(report, phase);
+        let values: Option<Vec<u64>> = reports.iter().map(of).collect();
         let values = <[u64; 3]>::try_from(values?).expect("one for each size");
-        Some(Growth::new(
-            order.plan.scenario(),
-            *phase,
-            over,
-            sizes,
-            values,
-        ))
+        let scenario = order.plan.scenario();
+        Some(Growth::new(scenario, phase, metric, over, sizes, values))
     });
     Ok(Series::Measured(growths.collect()))
 }
 
 impl Growth {
-    fn new(scenario: &str, phase: Phase, over: &str, sizes: [u64; 3], values: [u64; 3]) -> Self {
-        let law = Law::fit(values);
+    fn new(
+        scenario: &str,
+        phase: Phase,
+        metric: Metric,
+        over: &str,
+        sizes: [u64; 3],
+        values: [u64; 3],
+    ) -> Self {
+        let law = Law::fit(values, metric.noise());
         let items = sizes[2].saturating_sub(sizes[0]);
         let per_item = match law {
             Law::Linear if items > 0 => (values[2] - values[0]) as f64 / items as f64,
@@ -175,7 +242,7 @@ impl Growth {
         let base = values[0] as f64 - per_item * sizes[0] as f64;
         let overflow_at = STACKS
             .iter()
-            .filter(|_| per_item > 0.0)
+            .filter(|_| per_item > 0.0 && metric == Metric::Stack)
             .map(|(name, bytes)| {
                 let size = (*bytes as f64 - base) / per_item;
                 ((*name).to_owned(), size as u64)
@@ -184,7 +251,7 @@ impl Growth {
             kind: "growth".to_owned(),
             scenario: scenario.to_owned(),
             phase: phase_word(phase).to_owned(),
-            metric: "stack_bytes".to_owned(),
+            metric: metric.word().to_owned(),
             over: over.to_owned(),
             sizes: sizes.to_vec(),
             values: values.to_vec(),
@@ -193,6 +260,75 @@ impl Growth {
             overflow_at: overflow_at.collect(),
         }
     }
+
+    /// What is wrong with it, and the signature of that.
+    fn alarm(&self, driver: &str) -> Option<(Class, String)> {
+        let class = Metric::from_word(&self.metric)?.forbids(self.law)?;
+        let gauge = match class {
+            Class::StackGrowth => self.phase.clone(),
+            _ => self.gauge(),
+        };
+        Some((
+            class,
+            format!("{class} {gauge} {} {driver}", self.law.word()),
+        ))
+    }
+
+    /// The gauge as a path in the report: `polls.drive`.
+    fn gauge(&self) -> String {
+        format!("{}.{}", self.metric, self.phase)
+    }
+}
+
+/// A phase that needs more stack than this is asked for its law; a session needs 5 to 12 KiB.
+/// Only a filter, as the others: what it lets through is judged by its growth alone.
+const DEEP_BYTES: u64 = if cfg!(debug_assertions) {
+    160 << 10
+} else {
+    24 << 10
+};
+
+/// A phase that works more than this for each tracked object of the run is asked for its law. Of
+/// 150 seeds of each built-in scenario none needed more than 56 and 79.
+const BUSY_ALLOCATIONS: u64 = 150;
+const BUSY_POLLS: u64 = 120;
+/// Objects that a run is taken to have beside those that it tracks.
+const OBJECTS_LEAST: u64 = 32;
+
+/// The gauge that stands out of a run with so many tracked `objects`, if one does: the phase
+/// that went deepest, else the one that worked most.
+pub fn suspect(stack: Stack, allocations: Phases, polls: Phases, objects: u64) -> Option<String> {
+    let busy = |per_object| per_object * (objects + OBJECTS_LEAST);
+    let gauges = [
+        (Metric::Stack, stack.drive, stack.teardown, DEEP_BYTES),
+        (
+            Metric::Allocations,
+            allocations.drive,
+            allocations.teardown,
+            busy(BUSY_ALLOCATIONS),
+        ),
+        (Metric::Polls, polls.drive, polls.teardown, busy(BUSY_POLLS)),
+    ];
+    gauges
+        .into_iter()
+        .find_map(|(metric, drive, teardown, most)| {
+            let phase = if teardown > drive {
+                "teardown"
+            } else {
+                "drive"
+            };
+            (drive.max(teardown) > Some(most)).then(|| format!("{}.{phase}", metric.word()))
+        })
+}
+
+/// The same of a run that was reported in full.
+pub fn suspect_of(report: &RunReport) -> Option<String> {
+    suspect(
+        report.stack_bytes,
+        report.allocations,
+        report.polls,
+        report.destroyed_count,
+    )
 }
 
 /// Sizes for the growth check of one run: small, because some workloads take O(n^2) time.
@@ -200,8 +336,8 @@ const CHECK_SIZES: [u64; 3] = [100, 200, 400];
 /// A law is a finding only if this size, twice the last one, confirms it.
 const CONFIRM_SIZES: [u64; 3] = [200, 400, 800];
 
-/// The stack-growth findings of a run that was deep: which repetition drives its depth? The
-/// principal one, that of the phase which went `deepest`, comes first.
+/// What grows in a run of which `suspect`, a gauge such as `stack_bytes.drive`, stood out: which
+/// repetition drives it? The principal finding, of that very gauge, comes first.
 ///
 /// Tries the scenario's `over` or, where that is a pattern (`op.*.repeat`), every answer of the
 /// plan that it matches, one by one.
@@ -212,9 +348,9 @@ pub fn findings(
     harness: &mut dyn Harness,
     scenario: &dyn Scenario,
     plan: &Plan,
-    deepest: &str,
+    suspect: &str,
 ) -> io::Result<Vec<Finding>> {
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<(String, Finding)> = Vec::new();
     for (over, driver) in drivers(scenario, plan) {
         let laws = |harness: &mut dyn Harness, sizes| -> io::Result<Vec<Growth>> {
             match measure(harness, Order::of(plan), &over, sizes, |_| {})? {
@@ -222,34 +358,30 @@ pub fn findings(
                 Series::Broken { .. } => Ok(Vec::new()),
             }
         };
-        let grows = |growth: &Growth| matches!(growth.law, Law::Linear | Law::Quadratic);
         let first = laws(harness, CHECK_SIZES)?;
-        if !first.iter().any(grows) {
+        if first.iter().all(|growth| growth.alarm(&driver).is_none()) {
             continue;
         }
-        let confirmed = laws(harness, CONFIRM_SIZES)?;
-        for (first, growth) in first.iter().zip(&confirmed) {
-            if grows(first) && first.law == growth.law {
-                let signature = format!(
-                    "stack-growth {} {} {driver}",
-                    growth.phase,
-                    growth.law.word()
-                );
-                if findings
-                    .iter()
-                    .all(|finding| finding.signature != signature)
-                {
-                    findings.push(finding(growth, signature));
-                }
+        for growth in laws(harness, CONFIRM_SIZES)? {
+            let Some((class, signature)) = growth.alarm(&driver) else {
+                continue;
+            };
+            let is_first = |first: &Growth| {
+                first
+                    .alarm(&driver)
+                    .is_some_and(|(_, before)| before == signature)
+            };
+            let is_known = |(_, finding): &(_, Finding)| finding.signature == signature;
+            if first.iter().any(is_first) && !findings.iter().any(is_known) {
+                findings.push((growth.gauge(), finding(&growth, class, signature)));
             }
         }
     }
-    let of_deepest = format!("stack-growth {deepest} ");
-    findings.sort_by_key(|finding| !finding.signature.starts_with(&of_deepest));
-    Ok(findings)
+    findings.sort_by_key(|(gauge, finding)| (gauge != suspect, finding.class));
+    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
 
-fn finding(growth: &Growth, signature: String) -> Finding {
+fn finding(growth: &Growth, class: Class, signature: String) -> Finding {
     let Growth {
         phase,
         per_item,
@@ -262,16 +394,25 @@ fn finding(growth: &Growth, signature: String) -> Finding {
             format!("; {stack} overflows near {size}")
         })
     };
-    Finding {
-        class: Class::StackGrowth,
-        kin: signature.clone(),
-        signature,
-        site: None,
-        detail: format!(
+    let detail = match class {
+        Class::StackGrowth => format!(
             "{phase} needs {per_item:.0} B more stack for each of `{over}`{}{}",
             at("2MiB"),
             at("8MiB")
         ),
+        _ => {
+            let pairs = growth.sizes.iter().zip(&growth.values);
+            let pairs = pairs.map(|(size, value)| format!("{value} at {size}"));
+            let pairs = pairs.collect::<Vec<_>>().join(", ");
+            format!("{} over `{over}`: {pairs}", growth.gauge())
+        }
+    };
+    Finding {
+        class,
+        kin: signature.clone(),
+        signature,
+        site: None,
+        detail,
     }
 }
 
@@ -302,12 +443,12 @@ mod tests {
 
     #[test]
     fn laws_are_told_apart() {
-        assert_eq!(Law::fit([5000, 5000, 5200]), Law::Constant);
-        assert_eq!(Law::fit([5_000, 256_000, 758_000]), Law::Linear);
-        assert_eq!(Law::fit([10_000, 40_000, 160_000]), Law::Quadratic);
+        assert_eq!(Law::fit([5000, 5000, 5200], 1 << 10), Law::Constant);
+        assert_eq!(Law::fit([5_000, 256_000, 758_000], 1 << 10), Law::Linear);
+        assert_eq!(Law::fit([10_000, 40_000, 160_000], 1 << 10), Law::Quadratic);
         // n log n for n = 1000, 2000, 4000 counts as linear.
-        assert_eq!(Law::fit([9_966, 21_932, 47_863]), Law::Linear);
-        assert_eq!(Law::fit([5_000, 90_000, 5_000]), Law::Irregular);
-        assert_eq!(Law::fit([5_000, 90_000, 91_000]), Law::Irregular);
+        assert_eq!(Law::fit([9_966, 21_932, 47_863], 1 << 10), Law::Linear);
+        assert_eq!(Law::fit([5_000, 90_000, 5_000], 1 << 10), Law::Irregular);
+        assert_eq!(Law::fit([5_000, 90_000, 91_000], 1 << 10), Law::Irregular);
     }
 }

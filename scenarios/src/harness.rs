@@ -7,9 +7,10 @@ use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value}
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, LeftGroup, Place, check, leaves_heap, left_groups, left_heap};
+use crate::growth::{suspect, suspect_of};
 use crate::over::Over;
 use crate::reached::Reached;
-use crate::report::{RunReport, Stack};
+use crate::report::{Phases, RunReport, Stack};
 use crate::scenario::{Scenario, find, play, vocabulary};
 
 /// What to run.
@@ -66,7 +67,7 @@ fn named(left: &[LeftGroup], places: impl FnOnce(&[LeftGroup]) -> Vec<Vec<Place>
     }
 }
 
-/// A seed that did not just run clean and shallow.
+/// A seed that did not just run clean and unremarkable.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SeedReport {
     /// The seed.
@@ -77,8 +78,8 @@ pub struct SeedReport {
     pub steps: u64,
     /// The limit or the injected stall that ended it.
     pub limited: Option<String>,
-    /// The deepest phase, if it was deep enough to ask for its law of growth.
-    pub deep: Option<String>,
+    /// The gauge that stood out, if one is to be asked for its law: `stack_bytes.drive`.
+    pub suspect: Option<String>,
     /// The digest, if the seed is the sample of its series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -141,25 +142,8 @@ pub trait Harness {
     ) -> io::Result<SeedsEnd>;
 }
 
-/// A phase that needs more stack than this is asked for its law; a session needs 5 to 12 KiB.
-/// Only a filter: what it lets through is judged by its growth alone.
-const DEEP_BYTES: u64 = if cfg!(debug_assertions) {
-    160 << 10
-} else {
-    24 << 10
-};
-
-/// The phase that went deeper than a session does, if one did.
-pub fn deep_phase(stack: Stack) -> Option<&'static str> {
-    let phases = [("drive", stack.drive), ("teardown", stack.teardown)];
-    let deep = phases
-        .into_iter()
-        .filter(|(_, bytes)| bytes.is_some_and(|bytes| bytes > DEEP_BYTES));
-    deep.max_by_key(|(_, bytes)| *bytes).map(|(phase, _)| phase)
-}
-
 impl SeedReport {
-    /// What a campaign has to know of a run; `None` if it was clean and shallow.
+    /// What a campaign has to know of a run; `None` if it was clean and unremarkable.
     pub fn of(seed: u64, report: &Report, left: Vec<LeftGroup>) -> Option<Self> {
         let held = report.held.first();
         let limit = report.limit.map(Limit::word).map(str::to_owned);
@@ -168,14 +152,19 @@ impl SeedReport {
             findings: check(report),
             steps: report.steps,
             limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
-            deep: deep_phase(Stack::of(&report.stack_bytes)).map(str::to_owned),
+            suspect: suspect(
+                Stack::of(&report.stack_bytes),
+                Phases::of(&report.allocations),
+                Phases::of(&report.polls),
+                report.destroyed_count,
+            ),
             digest: None,
             left,
         };
         let dull = report.findings.is_empty()
             && report.left.is_empty()
             && report.limited.is_none()
-            && report.deep.is_none();
+            && report.suspect.is_none();
         (!dull).then_some(report)
     }
 
@@ -188,7 +177,7 @@ impl SeedReport {
             findings: report.findings.clone(),
             steps: report.steps,
             limited: limit.or_else(|| held.map(|held| format!("{} on {}", held.fault, held.by))),
-            deep: deep_phase(report.stack_bytes).map(str::to_owned),
+            suspect: suspect_of(report),
             digest: None,
             // Its finding is among the others.
             left: Vec::new(),
@@ -305,7 +294,7 @@ impl<'a> InProcess<'a> {
             findings: Vec::new(),
             steps: report.steps,
             limited: None,
-            deep: None,
+            suspect: None,
             digest: None,
             left: Vec::new(),
         });

@@ -473,7 +473,27 @@ impl Heap {
     }
 }
 
+impl Heap {
+    /// The mark of one phase.
+    pub fn phase(&self, phase: Phase) -> Option<u64> {
+        match phase {
+            Phase::Build => self.build,
+            Phase::Drive => self.drive,
+            Phase::Teardown => self.teardown,
+        }
+    }
+}
+
 impl Phases {
+    /// The figure of one phase.
+    pub fn phase(&self, phase: Phase) -> Option<u64> {
+        match phase {
+            Phase::Build => self.build,
+            Phase::Drive => self.drive,
+            Phase::Teardown => self.teardown,
+        }
+    }
+
     /// The figures of a run.
     pub fn of(figures: &ByPhase) -> Self {
         Self {

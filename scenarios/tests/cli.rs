@@ -212,6 +212,29 @@ fn laws_of_growth() {
 }
 
 #[test]
+fn every_gauge_has_its_law() {
+    let law = |scenario: &str, form: &str, metric: &str, law: &str| {
+        let arguments = ["growth", scenario, "--json", "--sizes", "50,100,200"];
+        let more = ["--set", form, "--metric", metric, "--expect", law];
+        let output = dismantle(&[&arguments[..], &more].concat());
+        let lines = json(&output);
+        assert_eq!(status(&output), 0, "{form} {metric}: {lines:?}");
+        assert!(
+            lines.iter().all(|line| line["metric"] == metric),
+            "{lines:?}"
+        );
+        assert!(!lines.is_empty());
+    };
+    law("planted-work", "form=copied", "allocations", "O(n^2)");
+    law("planted-work", "form=copied", "polls", "O(n)");
+    law("planted-work", "form=wakes-all", "polls", "O(n^2)");
+    law("planted-work", "form=wakes-all", "allocations", "O(n)");
+    law("planted-work", "form=fair", "polls", "O(n)");
+    law("planted-work", "form=fair", "allocations", "O(n)");
+    law("backlog", "end=reset", "heap_bytes", "O(n)");
+}
+
+#[test]
 fn the_heap_is_measured_and_a_leak_of_it_is_called_after_who_allocated() {
     let clean = &json(&dismantle(&["run", "orderly", "--json"]))[0];
     assert_eq!(clean["heap_bytes"]["left"], 0);

@@ -51,4 +51,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedEarly,
     &planted::PlantedWrongError,
     &planted::PlantedHeap,
+    &planted::PlantedWork,
 ];

@@ -3,17 +3,18 @@
 use dismantle_sim::{Plan, Seed};
 
 use super::{Console, Ended, Exit, Failure};
-use crate::growth::{Growth, Law, Series, measure};
+use crate::growth::{Growth, Law, Metric, Series, measure};
 use crate::harness::Order;
 use crate::report::RunReport;
 
-/// Measures and prints one line a phase.
+/// Measures and prints one line a gauge.
 pub fn growth(
     console: &mut Console,
     plan: &Plan,
     seed: Option<Seed>,
     over: Option<String>,
     sizes: &[u64],
+    metric: Option<Metric>,
     expect: Option<Law>,
 ) -> Ended {
     let sizes = <[u64; 3]>::try_from(sizes)
@@ -59,14 +60,20 @@ pub fn growth(
         Series::Measured(growths) => growths,
         Series::Broken { size, ran } => return broken(console, &over, size, &ran.report),
     };
-    for growth in &growths {
+    let is_of = |metric: Metric, growth: &&Growth| growth.metric == metric.word();
+    for growth in growths
+        .iter()
+        .filter(|growth| metric.is_none_or(|metric| is_of(metric, growth)))
+    {
         if console.json {
             console.json(growth)?;
         } else {
             console.text(&line(growth))?;
         }
     }
-    let met = expect.is_none_or(|expected| greatest(&growths) == expected);
+    let judged = metric.unwrap_or(Metric::Stack);
+    let judged = growths.iter().filter(|growth| is_of(judged, growth));
+    let met = expect.is_none_or(|expected| greatest(judged) == expected);
     Ok(if met { Exit::Clean } else { Exit::Findings })
 }
 
@@ -88,21 +95,25 @@ fn broken(console: &mut Console, over: &str, size: u64, report: &RunReport) -> E
 }
 
 /// The law of the whole run: that of its worst phase.
-fn greatest(growths: &[Growth]) -> Law {
+fn greatest<'a>(growths: impl Iterator<Item = &'a Growth>) -> Law {
     let rank = |law: Law| match law {
         Law::Constant => 0,
         Law::Irregular => 1,
         Law::Linear => 2,
         Law::Quadratic => 3,
     };
-    let laws = growths.iter().map(|growth| growth.law);
+    let laws = growths.map(|growth| growth.law);
     laws.max_by_key(|law| rank(*law)).unwrap_or(Law::Constant)
 }
 
 fn line(growth: &Growth) -> String {
     let values: Vec<String> = growth.values.iter().map(u64::to_string).collect();
+    let (gauge, unit) = match growth.metric.split_once("_bytes") {
+        Some((gauge, _)) => (gauge, " B"),
+        None => (growth.metric.as_str(), ""),
+    };
     let mut line = format!(
-        "{:<9} {:<9} stack {} B at {}={}",
+        "{:<9} {:<9} {gauge} {}{unit} at {}={}",
         growth.phase,
         growth.law.word(),
         values.join(", "),
@@ -115,7 +126,7 @@ fn line(growth: &Growth) -> String {
             .join(", "),
     );
     if growth.law == Law::Linear {
-        line += &format!("; {:.0} B an item", growth.per_item);
+        line += &format!("; {:.0}{unit} an item", growth.per_item);
         for (stack, size) in &growth.overflow_at {
             line += &format!("; {stack} overflows near {size}");
         }

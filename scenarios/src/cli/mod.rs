@@ -22,7 +22,7 @@ use dismantle_sim::{Plan, Seed, Value};
 use serde::Serialize;
 
 use crate::check::Class;
-use crate::growth::Law;
+use crate::growth::{Law, Metric};
 use crate::harness::{Harness, InProcess, Order};
 use crate::over::Over;
 use crate::scenario::{Scenario, find, vocabulary};
@@ -94,7 +94,7 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
-    /// Measure how the stack grows with the size of the workload
+    /// Measure how stack, heap and work grow with the size of the workload
     Growth {
         /// The scenario, or a plan file
         #[arg(value_name = "SCENARIO|PLAN")]
@@ -115,7 +115,13 @@ enum Command {
         seed: Option<Seed>,
         #[command(flatten)]
         set: Set,
-        /// Exit with 1 unless the greatest law of all phases is this one: O(1), O(n), O(n^2)
+        /// Only this gauge: stack_bytes, heap_bytes, allocations or polls
+        #[arg(long, value_name = "NAME", value_parser = |word: &str| {
+            Metric::from_word(word).ok_or("one of stack_bytes, heap_bytes, allocations, polls")
+        })]
+        metric: Option<Metric>,
+        /// Exit with 1 unless the greatest law of all phases is this one, of the stack or of the
+        /// metric: O(1), O(n), O(n^2)
         #[arg(long, value_name = "LAW", value_parser = |word: &str| {
             Law::from_word(word).ok_or("one of O(1), O(n), O(n^2), irregular")
         })]
@@ -363,6 +369,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             sizes,
             seed,
             set,
+            metric,
             expect,
         } => {
             let mut plan = match find(scenarios, &subject) {
@@ -371,7 +378,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
                 None => return Err(console.scenario(&subject).err().expect("looked for above")),
             };
             console.assign(&mut plan, &set)?;
-            grow::growth(&mut console, &plan, seed, over, &sizes, expect)
+            grow::growth(&mut console, &plan, seed, over, &sizes, metric, expect)
         }
     };
     match ended {

@@ -11,7 +11,7 @@ use super::{Console, Ended, Exit};
 use crate::campaign;
 use crate::check::{Class, nondeterministic};
 use crate::growth;
-use crate::harness::{Order, Ran, deep_phase};
+use crate::harness::{Order, Ran};
 use crate::over::{OnSockets, Over};
 use crate::report::Outcome;
 
@@ -37,15 +37,15 @@ pub fn run(console: &mut Console, order: Order<'_>, out: Option<&Path>) -> Ended
             diverged(&mut ran, &again);
         }
     }
-    // A run has one principal finding; how its stack grows is asked if there is none.
-    if let Some(deepest) = deep_phase(ran.report.stack_bytes)
+    // A run has one principal finding; how its gauges grow is asked if there is none.
+    if let Some(suspect) = growth::suspect_of(&ran.report)
         && ran.report.findings.is_empty()
     {
         let scenario = console.scenario(plan.scenario())?;
         let harness = harness.as_mut();
         let found = match order.over {
-            Over::Pipe => growth::findings(harness, scenario, &ran.plan, deepest)?,
-            Over::Unix => growth::findings(&mut OnSockets(harness), scenario, &ran.plan, deepest)?,
+            Over::Pipe => growth::findings(harness, scenario, &ran.plan, &suspect)?,
+            Over::Unix => growth::findings(&mut OnSockets(harness), scenario, &ran.plan, &suspect)?,
         };
         ran.report.add(found);
     }

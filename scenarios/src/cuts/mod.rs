@@ -297,7 +297,7 @@ impl Harness for AtPoints {
             if report.outcome != Outcome::Clean || digest.is_some() {
                 seen(SeedReport {
                     // The table shows the stack of every point; a law is asked of the whole plan.
-                    deep: None,
+                    suspect: None,
                     digest,
                     ..SeedReport::of_run(index, &report)
                 });

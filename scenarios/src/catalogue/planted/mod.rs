@@ -62,6 +62,7 @@ mod process;
 mod protocol;
 mod queue;
 mod wire;
+mod work;
 mod wrong;
 
 pub use call_order::PlantedCallOrder;
@@ -74,4 +75,5 @@ pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
 pub use wire::PlantedWire;
+pub use work::PlantedWork;
 pub use wrong::PlantedWrongError;
