@@ -8,6 +8,8 @@
 //! - From a test: [`check`]`(&MyScenario).seeds(0..500)`.
 //! - From the command line: `cli::main(&[&MyScenario])` gives a binary `list`, `run`, `fuzz`,
 //!   `replay` and `growth` (feature `cli`, on by default).
+//! - Leaks of memory are measured in programs that install `dismantle_sim::heap::Counting` as their
+//!   global allocator: one line. Elsewhere reports say that the heap was not measured.
 //! - From code: a [`Harness`] runs plans, [`campaign`] runs many seeds, [`growth`] fits laws.
 //!
 //! Runs are simulated by `dismantle-sim`; pipes and vats are `dismantle-transport`'s.

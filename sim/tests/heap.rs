@@ -224,6 +224,7 @@ fn zeroed_aligned_and_resized_blocks_are_what_they_should_be() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "another thread is the question")]
 fn what_another_thread_frees_within_the_run_is_given_back() {
     let report = run(|_| {
         let given = black_box(vec![0_u8; 1000]);

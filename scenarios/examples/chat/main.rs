@@ -22,6 +22,10 @@ use std::process::ExitCode;
 
 use scenario::Chat;
 
+/// Has the service's memory looked after, too.
+#[global_allocator]
+static HEAP: dismantle_sim::heap::Counting = dismantle_sim::heap::Counting::new();
+
 fn main() -> ExitCode {
     dismantle::cli::main(&[&Chat { bug: None }])
 }
