@@ -351,13 +351,17 @@ impl Sim {
     /// and returns false once there can be none. The run is at rest when nothing can run after
     /// it, so what it does not see at once is never waited for.
     pub fn look_outside(&self, look: impl FnMut() -> bool + 'static) {
+        let pause = uncounted();
         self.0.outside.add(Box::new(look));
+        drop(pause);
     }
 
     /// Says in the report that this answer of the plan is not followed: real input and output
     /// cannot.
     pub fn ignore(&self, question: &'static Question, parts: &[Part]) {
+        let pause = uncounted();
         self.0.outside.ignore(decision::path(question, parts));
+        drop(pause);
     }
 
     // ---- phases
