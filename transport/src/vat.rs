@@ -224,14 +224,6 @@ impl Vat {
         self.task.replace(Some(self.sim.spawn(name, task)));
     }
 
-    /// The peer may send contents that nobody can read, which the protocol check does not look
-    /// at: that this vat aborts is no breach then.
-    pub fn excuse_aborts(&self) {
-        if let Some(watch) = &self.watch {
-            watch.cannot_receive();
-        }
-    }
-
     /// Whether the system's task has ended by itself.
     pub fn has_ended(&self) -> bool {
         let task = self.task.borrow();

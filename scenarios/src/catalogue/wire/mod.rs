@@ -103,8 +103,6 @@ impl World {
         let objects = Objects::new(sim);
         let served = Some(objects.make(VAT, 0));
         let vat = Vat::new(sim, Side::Server, vat_end, served);
-        // The peer knows best what it has said: see `judge_abort`.
-        vat.excuse_aborts();
         let disconnector = Some(vat.disconnector());
         let owner = Owner::new(sim, objects, vat.bootstrap());
         vat.start();
