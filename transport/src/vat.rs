@@ -149,6 +149,12 @@ impl Vat {
         }
     }
 
+    /// Ends the judgement of what the vat says: its peer is about to break a rule, in a way that
+    /// the judge may not see.
+    pub fn peer_lies(&self) {
+        self.watch.iter().for_each(|watch| watch.be_silent());
+    }
+
     /// `client` or `server`, with the number of a further connection.
     pub fn name(&self) -> &'static str {
         self.name

@@ -44,7 +44,6 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedOom,
     &planted::PlantedNondeterminism,
     &planted::PlantedProtocol,
-    &planted::PlantedWire,
     &planted::PlantedOrder,
     &planted::PlantedReentrance,
     &planted::PlantedCallOrder,

@@ -129,6 +129,11 @@ impl Judge {
         self.ended
     }
 
+    /// The peer is known to break rules, seen or not: nothing is judged any more.
+    pub fn be_silent(&mut self) {
+        self.silent = true;
+    }
+
     /// Whether somebody has broken a rule: nothing is judged any more.
     pub fn is_silent(&self) -> bool {
         self.silent

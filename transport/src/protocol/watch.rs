@@ -73,6 +73,11 @@ impl Watch {
         self.judge.borrow_mut().cannot_receive();
     }
 
+    /// The peer is about to break a rule.
+    pub(crate) fn be_silent(&self) {
+        self.judge.borrow_mut().be_silent();
+    }
+
     /// The vat shuts its connection down.
     pub(crate) fn shut_down(&self) {
         self.judge.borrow_mut().shut_down();

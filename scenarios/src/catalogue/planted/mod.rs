@@ -61,7 +61,6 @@ mod order;
 mod process;
 mod protocol;
 mod queue;
-mod wire;
 mod work;
 mod wrong;
 
@@ -74,6 +73,5 @@ pub use order::{PlantedOrder, PlantedReentrance};
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;
 pub use queue::PlantedQueue;
-pub use wire::PlantedWire;
 pub use work::PlantedWork;
 pub use wrong::PlantedWrongError;

@@ -34,9 +34,6 @@ use super::object::{self, Call, Objects};
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
-/// The exception type of an end that the vat's owner or the pipe brought about.
-const DISCONNECTED: u16 = 2;
-
 /// The scenario.
 pub struct Wire;
 
@@ -197,9 +194,12 @@ impl World {
         let Some(mut bytes) = self.speech.say(what, number, repetition) else {
             return;
         };
+        if self.speech.word(About::Wrong, number) != "nothing" {
+            self.vat.peer_lies();
+        }
         let damage = self.speech.word(About::Mangle, number);
         if damage != "nothing" {
-            self.speech.legal = false;
+            self.vat.peer_lies();
             let ask = |about| self.speech.ask(about, number) as usize;
             mangle(&mut bytes, damage, ask(About::At), ask(About::With));
         }
@@ -210,10 +210,6 @@ impl World {
     fn listen(&mut self, number: u32) {
         for heard in self.peer.iter().flat_map(RawPeer::hear) {
             self.speech.tables.hear(number, heard);
-        }
-        let abort = self.speech.tables.abort.take();
-        if let Some((kind, reason)) = abort.filter(|_| self.speech.legal) {
-            judge_abort(&self.sim, kind, &reason);
         }
     }
 
@@ -281,23 +277,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// A vat that was told nothing wrong has no cause to end the connection.
-pub(super) fn judge_abort(sim: &Sim, kind: u16, reason: &str) {
-    // What the pipe breaks, and what we broke in it, is no word of the peer.
-    let causes = ["injected", "Premature end of file", "remote exception"];
-    if kind == DISCONNECTED || causes.iter().any(|cause| reason.contains(cause)) {
-        return;
-    }
-    let words: String = reason.chars().filter(|c| !c.is_ascii_digit()).collect();
-    let rule = format!("aborts a legal conversation: {}", words.trim());
-    sim.breach(
-        "protocol",
-        rule,
-        Name::new(VAT, "system"),
-        reason.to_owned(),
-    );
 }
 
 fn disconnect(sim: &Sim, name: Name, disconnector: Option<Disconnector>, how: u64) {

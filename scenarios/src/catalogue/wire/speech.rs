@@ -29,8 +29,6 @@ pub struct Speech {
     level: u64,
     /// What it remembers.
     pub tables: Tables,
-    /// It has said nothing wrong so far.
-    pub legal: bool,
     aborted: bool,
     /// What stands for a capability while a message is built; its descriptor is what counts.
     placeholder: Client,
@@ -48,7 +46,6 @@ impl Speech {
             sim: sim.clone(),
             level,
             tables: Tables::default(),
-            legal: true,
             aborted: false,
             placeholder,
         }
@@ -88,7 +85,6 @@ impl Speech {
         if self.aborted && wrong != "after-abort" {
             return None;
         }
-        self.legal &= wrong == "nothing";
         let bytes = match what {
             "bootstrap" => {
                 let id = self.question(number, false);
@@ -126,12 +122,7 @@ impl Speech {
                 true => message.init_obsolete_save().clear(),
                 false => message.init_obsolete_delete().clear(),
             }),
-            "unknown" => {
-                let mut bytes = frame(|message| message.init_release().set_id(number));
-                // The root struct's union tag, behind the segment table and the root pointer.
-                bytes[16..18].copy_from_slice(&1000_u16.to_le_bytes());
-                bytes
-            }
+            "unknown" => self.unknown(number),
             other => unreachable!("{other} is no message"),
         };
         Some(match wrong {
@@ -530,6 +521,22 @@ impl Speech {
         let (_, heard) = self.tables.resolves.remove(index);
         self.tables.release_all(&resolution(&heard));
         heard.echo().ok()
+    }
+
+    /// A message of a kind to come: it has a number, and may have parameters as a call has.
+    fn unknown(&mut self, number: u32) -> Vec<u8> {
+        let export = self.tables.export(number, false);
+        let cap = match self.word(About::Content, number) {
+            "field" => Descriptor::SenderHosted(export),
+            _ => Descriptor::None,
+        };
+        let mut bytes = frame(|message| {
+            let call = message.init_call();
+            self.write_payload(number, cap, call.init_params());
+        });
+        // The root struct's union tag, behind the segment table and the root pointer.
+        bytes[16..18].copy_from_slice(&1000_u16.to_le_bytes());
+        bytes
     }
 
     /// The id, or a wrong one in its place.

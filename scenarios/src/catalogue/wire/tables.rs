@@ -72,8 +72,6 @@ pub struct Tables {
     pub loopbacks: Vec<Loopback>,
     /// Resolve messages of the vat, with the message after which they were heard.
     pub resolves: Vec<(u32, Heard)>,
-    /// Why the vat ended the connection, if it did: the exception's type and reason.
-    pub abort: Option<(u16, String)>,
 }
 
 /// The last of `items` that fits and was made by `on` or before; else the first that fits.
@@ -206,8 +204,7 @@ impl Tables {
                 target: *target,
                 echoed: false,
             }),
-            Says::Abort { kind, reason } => self.abort = Some((*kind, reason.clone())),
-            Says::Unimplemented | Says::Other => {}
+            Says::Abort { .. } | Says::Unimplemented | Says::Other => {}
         }
     }
 
