@@ -8,7 +8,7 @@ use dismantle_transport::compat::CAPNP_RPC_VERSION;
 use serde_json::Value;
 
 /// What legal messages and an orderly end bring out in capnp-rpc 0.27.3, by the function at fault.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 13] = [
     // `Request::send` copies the parameters of a redirected call without their capabilities.
     "panic capnp-rpc-0.27.3/src/rpc.rs:2015",
     // `Pipeline::get_pipelined_cap_move` unwraps what the peer's results hold.
@@ -28,6 +28,11 @@ const KNOWN: [&str; 10] = [
     "spin in system",
     // One frame a call that waits behind another.
     "stack-growth ",
+    // `Disconnector::disconnect` takes a connection that is not there, yet or any more, for one
+    // that is shut down, and `ConnectionState::disconnect` an error for a success.
+    "early-completion a disconnector ends and its connection does not",
+    "early-completion a disconnector ends before the shutdown does",
+    "early-completion a disconnector hides that the shutdown failed",
 ];
 
 fn plan(settings: &[(&str, &str)]) -> Plan {

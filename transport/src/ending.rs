@@ -145,7 +145,7 @@ impl Ending {
         match (found, self.output.write_failure()) {
             // There may be no connection to come.
             (Shutdown::Unasked, _) => self.passed_by.set(true),
-            (Shutdown::Owes(owed), None) if self.unwritten(owed) => {
+            (Shutdown::Owes(owed), None) if self.unwritten(owed) && !self.output.is_dead() => {
                 self.early("a disconnector ends before the shutdown does", name);
             }
             (_, Some(kind)) if !is_disconnect(kind) && !self.failed_before.get() => {

@@ -182,6 +182,11 @@ impl Pipe {
         self.0.borrow().write_failure
     }
 
+    /// Whether no byte can be written any more, if the writer knows of it or not.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.borrow().is_dead()
+    }
+
     /// Whether a read has seen the end of it, which no fault of reading made up.
     pub(crate) fn was_lost(&self) -> bool {
         let state = self.0.borrow();

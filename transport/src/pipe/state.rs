@@ -434,6 +434,11 @@ impl State {
         self.wire.is_none() && self.flush_waits && undelivered
     }
 
+    /// Whether no byte can be written any more, if the writer knows of it or not.
+    pub(super) fn is_dead(&self) -> bool {
+        self.reset || self.broken.write || self.closed || self.reader_gone
+    }
+
     fn writable(&self) -> io::Result<()> {
         if self.wire.is_some() {
             // The kernel says so, at the next write.
