@@ -12,6 +12,14 @@ use dismantle_transport::compat::CAPNP_RPC_VERSION;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
+/// What capnp-rpc 0.27.3 does wrong in an orderly end when the pipe fails it; a plan of each is in
+/// the corpus (`early-*`, `error-premature-end`).
+const UPSTREAM: [&str; 3] = [
+    "early-completion a disconnector hides that the shutdown failed",
+    "early-completion a disconnector ends before the shutdown does",
+    "wrong-error a lost connection fails its calls as PrematureEndOfFile",
+];
+
 fn plan(scenario: &str, answers: &[(&str, &str)]) -> Plan {
     let mut plan = Plan::new(vocabulary(find(BUILT_IN, scenario).expect("one of ours")));
     for (name, value) in answers {
@@ -41,7 +49,10 @@ fn the_orderly_end_is_clean() {
         };
         let recorded = harness.run(by_seed).expect("runs").plan;
         let report = on_sockets(&recorded);
-        assert_eq!(report.findings, [], "seed {seed}: {}", report.text());
+        // What upstream does wrong when a pipe fails it shows over a socket as well.
+        let ours = |finding: &&Finding| !UPSTREAM.contains(&finding.signature.as_str());
+        let unknown: Vec<_> = report.findings.iter().filter(ours).collect();
+        assert!(unknown.is_empty(), "seed {seed}: {}", report.text());
         assert_eq!(report.over, Over::Unix);
         broken += u32::from(recorded.answers().any(|(name, value)| {
             name.ends_with(".what") && ["reset", "half-close"].contains(&&*value.to_string())

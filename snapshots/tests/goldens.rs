@@ -22,7 +22,8 @@ fn golden(name: &str, text: &str) -> String {
         Series::Measured(growths) => {
             for growth in growths {
                 let law = growth.law.word();
-                writeln!(golden, "stack of {} over {over}: {law}", growth.phase).expect("text");
+                let metric = format!("{}.{}", growth.metric, growth.phase);
+                writeln!(golden, "{metric} over {over}: {law}").expect("text");
             }
         }
         Series::Broken { size, .. } => panic!("{name} is not measured at {size}"),
