@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use dismantle::{
-    BUILT_IN, Harness, InProcess, Order, Outcome, Over, OverUnix, RunReport, find, over_unix,
-    vocabulary,
+    BUILT_IN, Finding, Harness, InProcess, Order, Outcome, Over, OverUnix, RunReport, find,
+    over_unix, vocabulary,
 };
 use dismantle_sim::{Plan, Seed, Value};
 use dismantle_transport::compat::CAPNP_RPC_VERSION;
