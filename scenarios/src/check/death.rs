@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dismantle_sim::Panic;
 
-use super::words::without_version;
+use super::words::{Place, without_version};
 use super::{Class, Finding};
 
 /// The finding of a process that aborted after these panics (std's own last one left out).
@@ -43,17 +43,6 @@ impl Turn {
     fn who(&self) -> &str {
         self.who.as_deref().unwrap_or("the owner")
     }
-}
-
-/// Where a run was that never came back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The source file: `capnp-rpc-0.27.3/src/rpc.rs`.
-    pub path: String,
-    /// A line of the function that it was at.
-    pub line: u32,
-    /// The function: `ConnectionState::handle_message`.
-    pub function: String,
 }
 
 /// The finding of a process that something killed, without a panic before it; `evidence` is what

@@ -11,8 +11,7 @@ use dismantle_sim::heap::LeftBlock;
 use dismantle_sim::{Name, Report};
 use serde::{Deserialize, Serialize};
 
-use super::death::Place;
-use super::words::{SHOWN_MAX, joined, with_rest, without_version};
+use super::words::{Place, SHOWN_MAX, joined, with_rest, without_version};
 use super::{Class, Finding, check};
 
 /// The tracked objects that were never destroyed.

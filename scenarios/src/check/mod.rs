@@ -17,11 +17,14 @@ use std::fmt;
 use dismantle_sim::{Breach, Report};
 use serde::{Deserialize, Serialize};
 
-pub use death::{Place, Turn, aborted, killed, out_of_memory, overflowed, spun};
 #[cfg(feature = "cli")]
-pub use leak::{LeftGroup, leaves_heap, left_groups, left_heap, origin};
+pub use death::{Turn, aborted, killed, out_of_memory, overflowed, spun};
+#[cfg(feature = "cli")]
+pub use leak::origin;
+pub use leak::{LeftGroup, leaves_heap, left_groups, left_heap};
 pub use nondeterminism::nondeterministic;
 pub use panicked::panicked;
+pub use words::Place;
 
 /// What is wrong, in the order in which one run's findings are ranked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -2,6 +2,17 @@
 
 use std::collections::BTreeSet;
 
+/// A place in the code, as found from an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The source file: `capnp-rpc-0.27.3/src/rpc.rs`.
+    pub path: String,
+    /// A line of the function that it was at.
+    pub line: u32,
+    /// The function: `ConnectionState::handle_message`.
+    pub function: String,
+}
+
 /// How many names a finding's detail lists.
 pub(super) const SHOWN_MAX: usize = 8;
 
