@@ -3,7 +3,8 @@
 //! Up to 32 operations of either vat's owner, with steps of the system between them: calls,
 //! pipelining, capabilities passed both ways, kept and handed back, promise capabilities that
 //! resolve late, to errors or never, streaming, cancelled calls, methods that throw or never
-//! answer, up to three connections, destructors and hooks that act. Then the owner takes everything apart, item by item, in an order of its own.
+//! answer, up to three connections, destructors and hooks that act. Then the owner takes
+//! everything apart, item by item, in an order of its own.
 //!
 //! An operand names the operation that made it. If that made nothing, or has lost it, the
 //! nearest earlier one stands in, and at last the peer's bootstrap capability.
