@@ -151,6 +151,8 @@ struct State {
     counts: BTreeMap<String, (u64, u64)>,
     /// Kinds of deep runs whose growth was looked at.
     examined: BTreeSet<String>,
+    /// Runs that stood out, by scenario and gauge.
+    suspects: BTreeMap<String, u64>,
     limited: BTreeMap<String, u64>,
     seeds: u64,
     deaths: u64,
@@ -405,7 +407,7 @@ impl Shared<'_> {
     fn sample(&self, hands: &mut Hands, plan: &Plan, seed: u64, digest: &str) -> io::Result<()> {
         let order = Order {
             seed: Some(Seed(seed)),
-            trace: true,
+            reached: true,
             ..Order::of(plan)
         };
         let Some(ran) = unless_interrupted(hands.second.run(order))? else {
@@ -496,6 +498,18 @@ impl Shared<'_> {
         seed: u64,
         suspect: &str,
     ) -> io::Result<()> {
+        // To see what kind of program it was it has to be run again: the more there were of them,
+        // the rarer that is worth it.
+        let of_gauge = format!("{} {suspect}", chunk.scenario.name());
+        let nth = {
+            let mut state = self.lock();
+            let nth = state.suspects.entry(of_gauge.clone()).or_default();
+            *nth += 1;
+            *nth
+        };
+        if !nth.is_power_of_two() {
+            return Ok(());
+        }
         let Some(ran) = rerun(hands.first.as_mut(), chunk.plan, seed)? else {
             return Ok(());
         };
@@ -506,7 +520,7 @@ impl Shared<'_> {
             .map(|(_, value)| value.to_string())
             .collect();
         let chained = kinds.contains("chained");
-        let kind = format!("{} {suspect} {chained}", chunk.scenario.name());
+        let kind = format!("{of_gauge} {chained}");
         if !self.lock().examined.insert(kind) {
             return Ok(());
         }

@@ -22,6 +22,8 @@ pub struct Order<'a> {
     pub seed: Option<Seed>,
     /// Keep the events.
     pub trace: bool,
+    /// Look at the events for what the run reached.
+    pub reached: bool,
     /// What carries the bytes.
     pub over: Over,
 }
@@ -33,6 +35,7 @@ impl<'a> Order<'a> {
             plan,
             seed: None,
             trace: false,
+            reached: false,
             over: Over::Pipe,
         }
     }
@@ -47,7 +50,7 @@ pub struct Ran {
     pub plan: Plan,
     /// The events, one a line, if they were asked for.
     pub trace: Vec<String>,
-    /// What it did of all that it might have done, if the events were asked for.
+    /// What it did of all that it might have done, if that was asked for.
     pub reached: Reached,
     /// What it left on the heap, and leaves each time, if nothing else explains it.
     pub left: Vec<LeftGroup>,
@@ -315,7 +318,7 @@ impl InProcess<'_> {
     pub(crate) fn run_unnamed(&self, order: Order<'_>) -> io::Result<Ran> {
         let options = Options {
             seed: order.seed,
-            trace: order.trace,
+            trace: order.trace || order.reached,
             record: true,
             recorder: self.recorder.clone(),
             last_words: self.last_words.clone(),
@@ -327,11 +330,11 @@ impl InProcess<'_> {
         let trace = report.trace.take().unwrap_or_default();
         let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
         let plan = recorded(order.plan, answers);
-        let reached = match order.trace {
+        let reached = match order.reached {
             true => Reached::of(&vocabulary(self.scenario(order.plan)?), &plan, &trace),
             false => Reached::default(),
         };
-        let lines = trace.iter().enumerate();
+        let lines = trace.iter().enumerate().filter(|_| order.trace);
         Ok(Ran {
             plan,
             reached,

@@ -127,7 +127,7 @@ mod tests {
         let mut harness = InProcess::new(BUILT_IN);
         let order = Order {
             seed: Some(Seed(1)),
-            trace: true,
+            reached: true,
             ..Order::of(&plan)
         };
         let reached = harness.run(order).expect("it runs").reached;

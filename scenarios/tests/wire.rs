@@ -98,6 +98,7 @@ fn a_seed_and_its_plan_are_one_run() {
                 plan: &plan,
                 seed: Some(Seed(seed)),
                 trace: false,
+                reached: false,
                 over: Over::Pipe,
             };
             let by_seed = harness.run(order).expect("runs");
@@ -121,6 +122,7 @@ fn the_peer_says_and_the_vat_answers_every_kind_of_message() {
             plan: &plan,
             seed: Some(Seed(seed)),
             trace: true,
+            reached: false,
             over: Over::Pipe,
         };
         for line in harness.run(order).expect("runs").trace {

@@ -75,6 +75,7 @@ enum Job {
         plan: String,
         seed: Option<u64>,
         trace: bool,
+        reached: bool,
         over: Over,
     },
 }

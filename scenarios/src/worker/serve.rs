@@ -151,6 +151,7 @@ impl Worker<'_> {
                 plan,
                 seed,
                 trace,
+                reached,
                 over,
             } => {
                 let plan = self.read(&plan)?;
@@ -165,6 +166,7 @@ impl Worker<'_> {
                     plan: &plan,
                     seed: seed.map(Seed),
                     trace,
+                    reached,
                     over,
                 });
                 self.harness.record(None);

@@ -151,6 +151,7 @@ impl Harness for Isolated {
             plan: order.plan.to_string(),
             seed: order.seed.map(|seed| seed.0),
             trace: order.trace,
+            reached: order.reached,
             over: order.over,
         };
         let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
