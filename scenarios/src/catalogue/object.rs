@@ -5,7 +5,7 @@
 //! is its method id, the operation that made it and its place in the order of calls its interface
 //! id, its one argument the root pointer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, Promise, RemotePromise, Response};
@@ -143,6 +143,22 @@ impl Drop for State {
 /// A server object of one vat.
 struct Object(Tracked<State>);
 
+/// A call under way, until it is dropped.
+struct Serving(Rc<Cell<u32>>);
+
+impl Serving {
+    fn begin(calls: &Rc<Cell<u32>>) -> Self {
+        calls.set(calls.get() + 1);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// What destructors reach where none acts.
 struct Nothing;
 
@@ -158,6 +174,8 @@ pub struct Objects {
     made: Rc<RefCell<Vec<Weak<Object>>>>,
     /// What their destructors reach.
     reach: Rc<RefCell<Weak<dyn Reach>>>,
+    /// Calls under way.
+    serving: Rc<Cell<u32>>,
     /// What keeps waiting those that never answer.
     unanswered: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
 }
@@ -170,6 +188,7 @@ impl Objects {
             order: CallOrder::new(sim),
             made: Rc::default(),
             reach: Rc::new(RefCell::new(Weak::<Nothing>::new())),
+            serving: Rc::default(),
             unanswered: Rc::default(),
         }
     }
@@ -220,6 +239,11 @@ impl Objects {
         let kept = self.drop_kept(None);
         let unanswered = self.unanswered.take();
         kept | unanswered.iter().any(|sender| !sender.is_canceled())
+    }
+
+    /// Whether a call is being served: one may wait for itself, through what it was given.
+    pub fn is_serving(&self) -> bool {
+        self.serving.get() > 0
     }
 
     /// Makes every object, or those of one vat, drop what it keeps; whether one kept anything.
@@ -398,6 +422,7 @@ impl Object {
         let State {
             objects, vat, kept, ..
         } = &*self.0;
+        let serving = Serving::begin(&objects.serving);
         let argument = params.get()?.get_as_capability::<Untyped>().ok();
         let argument = argument.map(|untyped| untyped.0);
         match METHODS.get(usize::from(method_id)).copied() {
@@ -437,6 +462,7 @@ impl Object {
             Some("sink") => {}
             _ => return Err(Error::unimplemented("no such method".to_owned())),
         }
+        drop(serving);
         Ok(())
     }
 }

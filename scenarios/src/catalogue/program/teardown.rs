@@ -75,6 +75,7 @@ impl World {
         // A capability that goes through two connections stays as long as either of them holds it.
         let connections = self.net.all();
         let quiet = connections.iter().all(|it| it.link.is_quiet());
+        let quiet = quiet && !self.objects.is_serving();
         if quiet && !sim.has_own_cycle() && !sim.is_limited() {
             for connection in connections {
                 nothing_left(connection.parties.each_ref().map(|party| &party.vat));
