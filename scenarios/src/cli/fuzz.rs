@@ -261,5 +261,5 @@ fn never(never: &[String]) -> String {
         0 => String::new(),
         more => format!(", and {more} more (--json names all)"),
     };
-    format!("never reached: {}{more}\n", shown.join(", "))
+    format!("none of them had {}{more}\n", shown.join(", "))
 }
