@@ -80,7 +80,7 @@ fn store(info: &PanicHookInfo<'_>) {
 }
 
 /// Cuts a source path down to what is the same on every machine: from the crate's folder on for
-/// a registry (`…/src/index.crates.io-…/capnp-rpc-0.27.3/src/rpc.rs`), from `library/` on for std.
+/// a registry (`…/registry/src/…/capnp-rpc-0.27.3/src/rpc.rs`), from `library/` on for std.
 pub fn source_path(path: &str) -> &str {
     let after = |mark: &str, skip_one: bool| {
         let (_, rest) = path.split_once(mark)?;
