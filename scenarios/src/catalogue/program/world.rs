@@ -124,11 +124,11 @@ impl World {
         self.sim.ask(&OPERATIONS[index], &[number.into()])
     }
 
-    fn operation(&mut self, number: u32, what: &str) -> Result<(), Stopped> {
+    fn operation(&mut self, number: u32, what: &'static str) -> Result<(), Stopped> {
         let side = self.ask(1, number) as usize;
         self.made[number as usize].side = side;
         let on = self.ask(2, number) as usize;
-        let action = Name::numbered(SIDES[side], action_kind(what), number);
+        let action = Name::numbered(SIDES[side], what, number);
         let sim = self.sim.clone();
         sim.act(action, || match what {
             "call" | "stream" => self.call(number, side, on, what == "stream"),
@@ -347,12 +347,4 @@ fn exception_type(error: &capnp::Error) -> u64 {
         capnp::ErrorKind::Unimplemented => 3,
         _ => 4,
     }
-}
-
-/// The kind of name under which an operation stands in the trace.
-fn action_kind(what: &str) -> &'static str {
-    WHATS
-        .iter()
-        .find(|known| **known == what)
-        .expect("a known operation")
 }
