@@ -11,7 +11,7 @@ use dismantle_transport::{Descriptor, Target, frame};
 
 use super::super::object::{Call, method_id};
 use super::questions::{About, MESSAGES, NEVER, wrong_draw};
-use super::tables::{Tables, pick};
+use super::tables::{Tables, pick, resolution};
 
 /// An id that is never in use.
 const UNKNOWN: u32 = u32::MAX;
@@ -516,10 +516,10 @@ impl Speech {
             &self.tables.resolves,
             on,
             |(made, _)| *made,
-            |(_, heard)| self.tables.holds(&resolution(heard)),
+            |(_, heard)| self.tables.holds(resolution(heard)),
         )?;
         let (_, heard) = self.tables.resolves.remove(index);
-        self.tables.release_all(&resolution(&heard));
+        self.tables.release_all(resolution(&heard));
         heard.echo().ok()
     }
 
@@ -581,27 +581,6 @@ impl Speech {
     }
 }
 
-impl Tables {
-    /// What the peer has resolved to what was behind `target`.
-    fn redirected(&self, target: Target) -> Target {
-        let resolution = match target {
-            Target::Import(id) => {
-                let export = self.exports.iter().find(|export| export.id == id);
-                export.and_then(|export| export.resolution)
-            }
-            Target::Answer(id) => {
-                let answer = self.answers.iter().rev().find(|answer| answer.id == id);
-                answer.map(|answer| answer.result)
-            }
-        };
-        match resolution {
-            Some(Descriptor::ReceiverHosted(id)) => Target::Import(id),
-            Some(Descriptor::ReceiverAnswer(id)) => Target::Answer(id),
-            _ => target,
-        }
-    }
-}
-
 impl Aim {
     fn at(target: Target) -> Self {
         Self {
@@ -617,13 +596,6 @@ impl Aim {
                 write_answer(id, &self.fields, builder.init_promised_answer());
             }
         }
-    }
-}
-
-fn resolution(heard: &dismantle_transport::Heard) -> Vec<Descriptor> {
-    match heard.says {
-        dismantle_transport::Says::Resolve { cap, .. } => cap.into_iter().collect(),
-        _ => Vec::new(),
     }
 }
 

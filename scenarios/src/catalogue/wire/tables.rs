@@ -185,7 +185,7 @@ impl Tables {
                 }
             }
             Says::Resolve { promise, cap } => {
-                self.import(made, &cap.iter().copied().collect::<Vec<_>>());
+                self.import(made, cap.as_slice());
                 let import = self.imports.iter_mut().find(|import| import.id == *promise);
                 if let Some(import) = import {
                     import.resolution = *cap;
@@ -244,29 +244,51 @@ impl Tables {
                 Some(import) if import.refs > 0 => import.refs += 1,
                 Some(import) => {
                     // The vat has used the id again: another capability.
-                    *import = Import {
-                        made,
-                        refs: 1,
-                        ..fresh(id)
-                    };
+                    *import = Import::new(made, id);
                 }
-                None => self.imports.push(Import {
-                    made,
-                    refs: 1,
-                    ..fresh(id)
-                }),
+                None => self.imports.push(Import::new(made, id)),
             }
+        }
+    }
+
+    /// What the peer has resolved to what was behind `target`.
+    pub fn redirected(&self, target: Target) -> Target {
+        let resolution = match target {
+            Target::Import(id) => {
+                let export = self.exports.iter().find(|export| export.id == id);
+                export.and_then(|export| export.resolution)
+            }
+            Target::Answer(id) => {
+                let answer = self.answers.iter().rev().find(|answer| answer.id == id);
+                answer.map(|answer| answer.result)
+            }
+        };
+        match resolution {
+            Some(Descriptor::ReceiverHosted(id)) => Target::Import(id),
+            Some(Descriptor::ReceiverAnswer(id)) => Target::Answer(id),
+            _ => target,
         }
     }
 }
 
-fn fresh(id: u32) -> Import {
-    Import {
-        made: 0,
-        id,
-        refs: 0,
-        resolution: None,
-        disembargoed: false,
+impl Import {
+    /// With the reference that the message brought.
+    fn new(made: u32, id: u32) -> Self {
+        Self {
+            made,
+            id,
+            refs: 1,
+            resolution: None,
+            disembargoed: false,
+        }
+    }
+}
+
+/// The capability in a Resolve of the vat's, if it is one and holds one.
+pub fn resolution(heard: &Heard) -> &[Descriptor] {
+    match &heard.says {
+        Says::Resolve { cap, .. } => cap.as_slice(),
+        _ => &[],
     }
 }
 
