@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Class, Finding};
 use crate::harness::{Harness, Order, Ran};
+use crate::over::{OnSockets, Over};
 use crate::report::{Phases, RunReport, Stack, phase_word};
 use crate::scenario::Scenario;
 
@@ -331,6 +332,51 @@ pub fn suspect_of(report: &RunReport) -> Option<String> {
     )
 }
 
+/// Runs once, and asks what grows in it: see [`examine`].
+///
+/// # Errors
+/// A run cannot be started.
+pub fn examined(
+    harness: &mut dyn Harness,
+    scenario: &dyn Scenario,
+    order: Order<'_>,
+) -> io::Result<Ran> {
+    let mut ran = harness.run(order)?;
+    examine(harness, scenario, order, &mut ran)?;
+    Ok(ran)
+}
+
+/// Asks what grows in a run, and adds it to the report: if nothing else was found and the run
+/// stood out, or if it is for that that its plan was kept.
+///
+/// # Errors
+/// A run cannot be started.
+pub fn examine(
+    harness: &mut dyn Harness,
+    scenario: &dyn Scenario,
+    order: Order<'_>,
+    ran: &mut Ran,
+) -> io::Result<()> {
+    let kept_for = order.plan.signature.as_deref().unwrap_or_default();
+    let suspect = suspect_of(&ran.report).or_else(|| is_of_growth(kept_for).then(String::new));
+    if let Some(suspect) = suspect.filter(|_| ran.report.findings.is_empty()) {
+        let mut found = match order.over {
+            Over::Pipe => findings(harness, scenario, &ran.plan, &suspect)?,
+            Over::Unix => findings(&mut OnSockets(harness), scenario, &ran.plan, &suspect)?,
+        };
+        found.sort_by_key(|finding| finding.signature != kept_for);
+        ran.report.add(found);
+    }
+    Ok(())
+}
+
+/// Whether it is a signature of growth, which no single run shows.
+pub fn is_of_growth(signature: &str) -> bool {
+    let classes = [Class::StackGrowth, Class::WorkGrowth];
+    let word = signature.split(' ').next();
+    classes.iter().any(|class| word == Some(class.word()))
+}
+
 /// Sizes for the growth check of one run: small, because some workloads take O(n^2) time.
 const CHECK_SIZES: [u64; 3] = [100, 200, 400];
 /// A law is a finding only if this size, twice the last one, confirms it.
@@ -350,25 +396,67 @@ pub fn findings(
     plan: &Plan,
     suspect: &str,
 ) -> io::Result<Vec<Finding>> {
+    let drivers = drivers(scenario, plan);
+    findings_over(harness, plan, &drivers, suspect)
+}
+
+/// The one driver of `plan` over which it grows as `signature` says.
+///
+/// # Errors
+/// A run cannot be started.
+pub(crate) fn driver_of(
+    harness: &mut dyn Harness,
+    scenario: &dyn Scenario,
+    plan: &Plan,
+    signature: &str,
+) -> io::Result<Option<Driver>> {
+    for driver in drivers(scenario, plan) {
+        if grows(harness, plan, &driver, signature)? {
+            return Ok(Some(driver));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `plan` grows over `driver` as `signature` says.
+///
+/// # Errors
+/// A run cannot be started.
+pub(crate) fn grows(
+    harness: &mut dyn Harness,
+    plan: &Plan,
+    driver: &Driver,
+    signature: &str,
+) -> io::Result<bool> {
+    let found = findings_over(harness, plan, std::slice::from_ref(driver), "")?;
+    Ok(found.iter().any(|finding| finding.signature == signature))
+}
+
+fn findings_over(
+    harness: &mut dyn Harness,
+    plan: &Plan,
+    drivers: &[Driver],
+    suspect: &str,
+) -> io::Result<Vec<Finding>> {
     let mut findings: Vec<(String, Finding)> = Vec::new();
-    for (over, driver) in drivers(scenario, plan) {
+    for Driver { over, word: driver } in drivers {
         let laws = |harness: &mut dyn Harness, sizes| -> io::Result<Vec<Growth>> {
-            match measure(harness, Order::of(plan), &over, sizes, |_| {})? {
+            match measure(harness, Order::of(plan), over, sizes, |_| {})? {
                 Series::Measured(growths) => Ok(growths),
                 Series::Broken { .. } => Ok(Vec::new()),
             }
         };
         let first = laws(harness, CHECK_SIZES)?;
-        if first.iter().all(|growth| growth.alarm(&driver).is_none()) {
+        if first.iter().all(|growth| growth.alarm(driver).is_none()) {
             continue;
         }
         for growth in laws(harness, CONFIRM_SIZES)? {
-            let Some((class, signature)) = growth.alarm(&driver) else {
+            let Some((class, signature)) = growth.alarm(driver) else {
                 continue;
             };
             let is_first = |first: &Growth| {
                 first
-                    .alarm(&driver)
+                    .alarm(driver)
                     .is_some_and(|(_, before)| before == signature)
             };
             let is_known = |(_, finding): &(_, Finding)| finding.signature == signature;
@@ -416,13 +504,25 @@ fn finding(growth: &Growth, class: Class, signature: String) -> Finding {
     }
 }
 
-/// What of `plan` can be enlarged, and how a signature calls it.
-fn drivers(scenario: &dyn Scenario, plan: &Plan) -> Vec<(String, String)> {
+/// A number of a plan that can be enlarged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Driver {
+    /// The decision: `op.3.repeat`.
+    pub over: String,
+    /// What a signature calls it: `call chained`.
+    word: String,
+}
+
+/// What of `plan` can be enlarged.
+fn drivers(scenario: &dyn Scenario, plan: &Plan) -> Vec<Driver> {
     let Some(over) = scenario.over() else {
         return Vec::new();
     };
     let Some((before, after)) = over.split_once('*') else {
-        return vec![(over.to_owned(), format!("{} {over}", scenario.name()))];
+        return vec![Driver {
+            over: over.to_owned(),
+            word: format!("{} {over}", scenario.name()),
+        }];
     };
     let answers: BTreeMap<String, String> = plan
         .answers()
@@ -432,7 +532,10 @@ fn drivers(scenario: &dyn Scenario, plan: &Plan) -> Vec<(String, String)> {
         let number = name.strip_prefix(before)?.strip_suffix(after)?;
         let word = |field: &str| answers.get(&format!("{before}{number}.{field}"));
         let chain = word("chain").map_or("parallel", String::as_str);
-        Some((name.clone(), format!("{} {chain}", word("what")?)))
+        Some(Driver {
+            over: name.clone(),
+            word: format!("{} {chain}", word("what")?),
+        })
     };
     answers.keys().filter_map(driver).collect()
 }

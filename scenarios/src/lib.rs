@@ -27,6 +27,7 @@ mod report;
 pub mod campaign;
 pub mod cuts;
 pub mod growth;
+pub mod shrink;
 
 mod testing;
 

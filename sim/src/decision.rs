@@ -168,6 +168,29 @@ impl Question {
         }
     }
 
+    /// The answers that are simpler than `value`, the simplest first, without the default: the
+    /// words before it, or some twenty smaller numbers, its half and its predecessor among them.
+    pub(crate) fn simpler(&self, value: &Value) -> Vec<Value> {
+        let answer = self.number(value);
+        let mut simpler: Vec<u64> = match self.answers {
+            Answers::Word(_) => (0..answer).collect(),
+            Answers::Count { low, .. } => {
+                let distance = answer - low;
+                let doubled = |step: &u64| step.checked_mul(2);
+                let up =
+                    std::iter::successors(Some(1), doubled).take_while(|step| *step < distance);
+                let up: Vec<u64> = up.collect();
+                let down = up.iter().rev().map(|step| answer - step);
+                let near = up.iter().map(|step| low + step);
+                std::iter::once(low).chain(near).chain(down).collect()
+            }
+        };
+        simpler.sort_unstable();
+        simpler.dedup();
+        simpler.retain(|other| *other < answer && *other != self.default());
+        simpler.into_iter().map(|other| self.value(other)).collect()
+    }
+
     /// The default answer, printed.
     pub fn default_value(&self) -> Value {
         self.value(self.default())
@@ -511,6 +534,29 @@ mod tests {
                 after.ask(&BYTES, &[pipe.into()], None)
             );
         }
+    }
+
+    #[test]
+    fn what_is_simpler_comes_to_an_end_and_holds_no_default() {
+        static SIZE: Question = Question::count("size", (3, 1_000_000), 5, &[]);
+        for from in [3, 4, 5, 6, 17, 1_000_000] {
+            let mut value = Value::Count(from);
+            for taken in 0.. {
+                assert!(taken < 25, "{value}");
+                let simpler = SIZE.simpler(&value);
+                assert!(simpler.iter().all(|other| *other < value), "{simpler:?}");
+                assert!(!simpler.contains(&Value::Count(5)));
+                match simpler.last() {
+                    Some(Value::Count(last)) if from < 20 || taken > 0 => {
+                        value = Value::Count((*last).min(from / 2));
+                    }
+                    Some(last) => value = last.clone(),
+                    None => break,
+                }
+            }
+        }
+        assert_eq!(SIZE.simpler(&Value::Count(8)).len(), 4);
+        assert!(WHAT.simpler(&Value::Word("call".to_owned())).is_empty());
     }
 
     #[test]

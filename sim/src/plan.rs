@@ -7,7 +7,9 @@
 //! dismantle = 1
 //! scenario = "program"
 //! signature = "panic capnp-rpc-0.27.3/src/rpc.rs:2811 …"   # what it came to; optional
+//! also = ["panic capnp-rpc-0.27.3/src/rpc.rs:2820 …"]      # further signatures; optional
 //! note = "seed 17"                                         # free text; optional
+//! documented = "no"                                        # by upstream, and where; optional
 //!
 //! [parameters]
 //! calls = 3
@@ -90,8 +92,12 @@ pub struct Plan {
     vocabulary: Vocabulary,
     /// The signature that the plan was kept for, if it was.
     pub signature: Option<String>,
-    /// Free text: where the plan comes from.
+    /// Further signatures with the same cause; of a known finding.
+    pub also: Vec<String>,
+    /// Free text: where the plan comes from, or what is wrong.
     pub note: Option<String>,
+    /// Where upstream documents what happens, or that it does not; of a known finding.
+    pub documented: Option<String>,
     /// Where a run of it stops.
     pub limits: Limits,
     answers: BTreeMap<Path, Answer>,
@@ -112,7 +118,9 @@ impl Plan {
             limits: vocabulary.limits,
             vocabulary,
             signature: None,
+            also: Vec::new(),
             note: None,
+            documented: None,
             answers: BTreeMap::new(),
         }
     }
@@ -164,6 +172,18 @@ impl Plan {
         Path::read(name).is_ok_and(|path| self.answers.remove(&path).is_some())
     }
 
+    /// The values that are simpler than the one that `name` has, the simplest first; the default,
+    /// which is to delete it, is not among them. Whoever takes one after the other comes to an
+    /// end.
+    pub fn simpler(&self, name: &str) -> Vec<Value> {
+        let found = Path::read(name).ok().and_then(|path| {
+            let answer = self.answers.get(&path)?;
+            let (question, _) = self.vocabulary.find(&path.0)?;
+            Some(question.simpler(&answer.value))
+        });
+        found.unwrap_or_default()
+    }
+
     /// The same plan without any answer.
     pub fn cleared(&self) -> Self {
         Self {
@@ -198,12 +218,14 @@ impl Plan {
         };
         let mut plan = Plan::new(vocabulary);
         plan.signature = reader.string(root, "signature")?.map(|(text, _)| text);
+        plan.also = reader.strings(root, "also")?;
         plan.note = reader.string(root, "note")?.map(|(text, _)| text);
+        plan.documented = reader.string(root, "documented")?.map(|(text, _)| text);
         for (key, value) in root {
             let line = reader.line(key.span().start);
             let key = key.get_ref().as_ref();
             match (key, value.get_ref()) {
-                ("dismantle" | "scenario" | "signature" | "note", _) => {}
+                ("dismantle" | "scenario" | "signature" | "also" | "note" | "documented", _) => {}
                 ("limits", DeValue::Table(table)) => reader.limits(table, &mut plan.limits)?,
                 ("parameters", DeValue::Table(table)) => {
                     reader.answers(table, &mut Vec::new(), &mut plan, true)?;
@@ -271,8 +293,18 @@ impl fmt::Display for Plan {
         if let Some(signature) = &self.signature {
             writeln!(f, "signature = {}", basic_string(signature))?;
         }
+        if !self.also.is_empty() {
+            writeln!(f, "also = [")?;
+            for signature in &self.also {
+                writeln!(f, "    {},", basic_string(signature))?;
+            }
+            writeln!(f, "]")?;
+        }
         if let Some(note) = &self.note {
             writeln!(f, "note = {}", basic_string(note))?;
+        }
+        if let Some(documented) = &self.documented {
+            writeln!(f, "documented = {}", basic_string(documented))?;
         }
         let write_section = |f: &mut fmt::Formatter<'_>, title: &str, parameter: bool| {
             let mut answers = self
@@ -435,6 +467,24 @@ impl Reader<'_> {
         }
     }
 
+    fn strings(&self, root: &DeTable<'_>, key: &str) -> Result<Vec<String>, PlanError> {
+        let Some(value) = root.get(key) else {
+            return Ok(Vec::new());
+        };
+        let error = || {
+            let line = self.line(value.span().start);
+            PlanError::at(line, format!("`{key}` takes a list of strings"))
+        };
+        let DeValue::Array(list) = value.get_ref() else {
+            return Err(error());
+        };
+        let string = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => Ok(text.to_string()),
+            _ => Err(error()),
+        };
+        list.iter().map(|value| string(value.get_ref())).collect()
+    }
+
     fn limits(&self, table: &DeTable<'_>, limits: &mut Limits) -> Result<(), PlanError> {
         for (key, value) in table {
             let line = self.line(key.span().start);
@@ -539,7 +589,11 @@ mod tests {
     const TEXT: &str = r#"dismantle = 1
 scenario = "program"
 signature = "panic rpc.rs:1 \"x\" \\ \u0007 ünï"
+also = [
+    "leak call",
+]
 note = "two\nlines"
+documented = "no"
 
 [parameters]
 calls = 7

@@ -7,6 +7,7 @@
 mod cuts;
 mod fuzz;
 mod grow;
+mod shrink;
 mod single;
 
 use std::fs::File;
@@ -94,6 +95,8 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Make a failing plan small: fewer operations and faults, the same finding
+    Shrink(shrink::Arguments),
     /// Measure how stack, heap and work grow with the size of the workload
     Growth {
         /// The scenario, or a plan file
@@ -143,6 +146,10 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
 
 /// Larger files are no plans; one that `fuzz` writes has a few KiB.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
+
+/// Processor time without a step after which a run spins that is one of very many. A guess: some
+/// ten times what the longest step of the built-in scenarios takes that does return.
+const SPIN_TO_SHRINK: Duration = Duration::from_millis(300);
 
 /// How a command ended that ran to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -219,6 +226,26 @@ impl Console {
     }
 
     fn harness(&self) -> Box<dyn Harness> {
+        self.harness_with(self.allowance)
+    }
+
+    /// For the many runs that shrinking a finding of this class takes: one that spins is given up
+    /// sooner.
+    fn harness_to_shrink(&self, class: Class) -> Box<dyn Harness> {
+        let spin = match class {
+            // These take longer than a step may, and are no spin.
+            Class::Overflow | Class::Oom | Class::StackGrowth | Class::WorkGrowth => {
+                self.allowance.spin
+            }
+            _ => self.allowance.spin.min(SPIN_TO_SHRINK),
+        };
+        self.harness_with(Allowance {
+            spin,
+            ..self.allowance
+        })
+    }
+
+    fn harness_with(&self, allowance: Allowance) -> Box<dyn Harness> {
         match self.in_process {
             true => {
                 let (mut harness, mut places) = (InProcess::new(self.scenarios), Places::default());
@@ -228,7 +255,7 @@ impl Console {
             false => Box::new(Isolated::new(
                 self.scenarios.to_vec(),
                 self.interrupted.clone(),
-                self.allowance,
+                allowance,
             )),
         }
     }
@@ -363,6 +390,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             };
             single::run(&mut console, order, None)
         }
+        Command::Shrink(arguments) => shrink::run(&mut console, arguments),
         Command::Growth {
             subject,
             over,

@@ -12,7 +12,7 @@ use crate::campaign;
 use crate::check::{Class, nondeterministic};
 use crate::growth;
 use crate::harness::{Order, Ran};
-use crate::over::{OnSockets, Over};
+use crate::over::Over;
 use crate::report::Outcome;
 
 /// One event of `--trace --json`.
@@ -37,18 +37,8 @@ pub fn run(console: &mut Console, order: Order<'_>, out: Option<&Path>) -> Ended
             diverged(&mut ran, &again);
         }
     }
-    // A run has one principal finding; how its gauges grow is asked if there is none.
-    if let Some(suspect) = growth::suspect_of(&ran.report)
-        && ran.report.findings.is_empty()
-    {
-        let scenario = console.scenario(plan.scenario())?;
-        let harness = harness.as_mut();
-        let found = match order.over {
-            Over::Pipe => growth::findings(harness, scenario, &ran.plan, &suspect)?,
-            Over::Unix => growth::findings(&mut OnSockets(harness), scenario, &ran.plan, &suspect)?,
-        };
-        ran.report.add(found);
-    }
+    let scenario = console.scenario(plan.scenario())?;
+    growth::examine(harness.as_mut(), scenario, order, &mut ran)?;
     if let Some(path) = out {
         let mut recorded = ran.plan.clone();
         recorded.signature = ran.report.signature.clone();
