@@ -638,32 +638,33 @@ task."client/system".priority = 4
             (
                 "op.2.what",
                 "op.2.why",
-                Some(14),
+                Some(18),
                 "unknown decision `op.2.why`",
             ),
             (
                 "\"call\"\nop.10",
                 "3\nop.10",
-                Some(14),
+                Some(18),
                 "one of the words nothing|call",
             ),
             (
                 "steps = 3\n",
                 "steps = \"many\"\n",
-                Some(15),
+                Some(19),
                 "a whole number",
             ),
-            ("steps = 3\n", "steps = -3\n", Some(15), "a whole number"),
-            ("steps = 3\n", "steps = 3.5\n", Some(15), "a whole number"),
-            ("steps = 5", "polls = 5", Some(11), "unknown limit `polls`"),
+            ("steps = 3\n", "steps = -3\n", Some(19), "a whole number"),
+            ("steps = 3\n", "steps = 3.5\n", Some(19), "a whole number"),
+            ("steps = 5", "polls = 5", Some(15), "unknown limit `polls`"),
             (
                 "calls = 7",
                 "op.1.what = \"call\"",
-                Some(7),
+                Some(11),
                 "belongs in [decisions]",
             ),
-            ("[limits]", "[limts]", Some(9), "unknown key `limts`"),
-            ("calls = 7", "calls = = 7", Some(7), ""),
+            ("    \"leak call\"", "    7", Some(4), "a list of strings"),
+            ("[limits]", "[limts]", Some(13), "unknown key `limts`"),
+            ("calls = 7", "calls = = 7", Some(11), ""),
         ];
         for (good, bad, line, message) in cases {
             let error = Plan::read(&TEXT.replacen(good, bad, 1), vocabulary)
