@@ -10,7 +10,7 @@ use std::io;
 use dismantle_sim::{Phase, Plan, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Class, Finding};
+use crate::check::{Class, Finding, Judged};
 use crate::harness::{Harness, Order, Ran};
 use crate::over::{OnSockets, Over};
 use crate::report::{Phases, RunReport, Stack, phase_word};
@@ -501,6 +501,7 @@ fn finding(growth: &Growth, class: Class, signature: String) -> Finding {
         signature,
         site: None,
         detail,
+        judged: Judged::default(),
     }
 }
 

@@ -27,6 +27,7 @@ mod report;
 pub mod campaign;
 pub mod cuts;
 pub mod growth;
+pub mod known;
 pub mod shrink;
 
 mod testing;
@@ -37,7 +38,7 @@ pub mod cli;
 pub mod worker;
 
 pub use catalogue::BUILT_IN;
-pub use check::{Class, Finding, check as findings};
+pub use check::{Blame, Class, Finding, Judged, check as findings};
 pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
 pub use over::{OnSockets, Over, OverUnix, over_unix};
 pub use reached::{Coverage, Reached};

@@ -318,6 +318,7 @@ impl RunReport {
             if !finding.signature.ends_with(&finding.detail) {
                 writeln!(text, "      {}", finding.detail)?;
             }
+            writeln!(text, "      {}", finding.judged.text())?;
         }
         if self.this_build_only {
             writeln!(

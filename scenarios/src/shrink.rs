@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 
 use dismantle_sim::Plan;
+use serde::Serialize;
 
 use crate::growth::{self, Driver};
 use crate::harness::{Harness, Order, Ran};
@@ -38,7 +39,7 @@ pub struct Shrunk {
 }
 
 /// How large a plan is, as a reader counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Size {
     /// Answers that are not the default.
     pub answers: usize,

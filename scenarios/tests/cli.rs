@@ -129,7 +129,7 @@ fn without_their_bug_the_planted_scenarios_are_clean() {
 }
 
 /// What capnp-rpc 0.27.3 does wrong in an orderly end when the pipe fails it; a plan of each is in
-/// the corpus (`early-*`, `error-premature-end`).
+/// the known findings (`early-*`, `error-premature-end`).
 const UPSTREAM_AT_AN_ORDERLY_END: [&str; 3] = [
     "early-completion a disconnector hides that the shutdown failed",
     "early-completion a disconnector ends before the shutdown does",

@@ -329,7 +329,7 @@ fn of_type<'a>(lines: &'a [Json], kind: &str) -> Vec<&'a Json> {
     lines.iter().filter(|line| line["type"] == kind).collect()
 }
 
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known");
 
 #[test]
 fn the_command_line_prints_cuts_findings_and_a_summary() {
@@ -379,7 +379,7 @@ fn a_plan_that_kills_its_process_is_swept_too() {
     }
     let out = folder();
     let out = out.path().to_str().expect("text");
-    let plan = format!("{CORPUS}/abort-sender-queue.toml");
+    let plan = format!("{KNOWN}/abort-sender-queue.toml");
     let output = dismantle(&["fuzz", "--cuts", &plan, "--out", out, "--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lines = json(&output);
@@ -407,7 +407,7 @@ fn a_plan_that_kills_its_process_is_swept_too() {
 
 #[test]
 fn a_sweep_takes_a_plan_and_no_seeds() {
-    let plan = format!("{CORPUS}/leak-unanswered.toml");
+    let plan = format!("{KNOWN}/leak-unanswered.toml");
     let cases: [(&[&str], &str); 4] = [
         (
             &["fuzz", "--cuts", &plan, "--seeds", "0..9"],

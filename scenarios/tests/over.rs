@@ -10,10 +10,10 @@ use dismantle::{
 use dismantle_sim::{Plan, Seed, Value};
 use dismantle_transport::compat::CAPNP_RPC_VERSION;
 
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known");
 
 /// What capnp-rpc 0.27.3 does wrong in an orderly end when the pipe fails it; a plan of each is in
-/// the corpus (`early-*`, `error-premature-end`).
+/// the known findings (`early-*`, `error-premature-end`).
 const UPSTREAM: [&str; 3] = [
     "early-completion a disconnector hides that the shutdown failed",
     "early-completion a disconnector ends before the shutdown does",
@@ -63,7 +63,7 @@ fn the_orderly_end_is_clean() {
 
 /// A panic, a hang, a leak and an abort that are no doing of the simulated pipe.
 #[test]
-fn findings_of_the_corpus_are_seen() {
+fn known_findings_are_seen() {
     if CAPNP_RPC_VERSION != "0.27.3" {
         eprintln!("nothing to compare: capnp-rpc is {CAPNP_RPC_VERSION}");
         return;
@@ -77,7 +77,7 @@ fn findings_of_the_corpus_are_seen() {
         "leak-unanswered.toml",
         "abort-sender-queue.toml",
     ] {
-        let path = Path::new(CORPUS).join(name);
+        let path = Path::new(KNOWN).join(name);
         let text = std::fs::read_to_string(&path).expect("a file of ours");
         let known = |name: &str| find(BUILT_IN, name).map(vocabulary);
         let kept = Plan::read(&text, known).expect("a plan");

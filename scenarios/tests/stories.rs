@@ -127,7 +127,7 @@ fn growth_measures_each_of_them() {
         let output = dismantle(&[&growth[..], &["--expect", law]].concat(), &[]);
         assert_eq!(output.status.code(), Some(0), "{story} {over}: {output:?}");
     }
-    // Its own size: what upstream does with that is a plan of the corpus.
+    // Its own size: what upstream does with that is a known finding.
     let output = dismantle(&["growth", "promise", "--sizes", "100,200,400"], &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines = String::from_utf8(output.stdout).expect("text");

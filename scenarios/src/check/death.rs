@@ -5,7 +5,7 @@ use std::time::Duration;
 use dismantle_sim::Panic;
 
 use super::words::{Place, without_version};
-use super::{Class, Finding};
+use super::{Class, Finding, Judged};
 
 /// The finding of a process that aborted after these panics (std's own last one left out).
 pub fn aborted(panics: &[Panic]) -> Finding {
@@ -22,6 +22,7 @@ pub fn aborted(panics: &[Panic]) -> Finding {
         kin: format!("abort {}", join(|panic| without_version(&panic.site))),
         site: panics.last().map(|panic| panic.site.clone()),
         detail: join(|panic| format!("{} ({})", panic.message, panic.site)),
+        judged: Judged::default(),
     }
 }
 
@@ -59,6 +60,7 @@ pub fn killed(how: &str, turn: &Turn, evidence: &str) -> Finding {
             "" => detail,
             evidence => format!("{detail}: {evidence}"),
         },
+        judged: Judged::default(),
     }
 }
 
@@ -73,6 +75,7 @@ pub fn overflowed(turn: &Turn, frames: &str) -> Finding {
         signature,
         site: None,
         detail: format!("{} overflowed {frames}", turn.who()),
+        judged: Judged::default(),
     }
 }
 
@@ -85,6 +88,7 @@ pub fn out_of_memory(turn: &Turn, why: &str) -> Finding {
         signature,
         site: None,
         detail: format!("while {} ran: {why}", turn.who()),
+        judged: Judged::default(),
     }
 }
 
@@ -116,6 +120,7 @@ pub fn spun(turn: &Turn, allowed: Duration, place: Option<&Place>, frames: &str)
                 "; it stays in "
             },
         ),
+        judged: Judged::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dismantle_sim::Report;
 
 use super::words::{SHOWN_MAX, joined, with_rest};
-use super::{Class, Finding};
+use super::{Class, Finding, Judged};
 
 /// The tasks that are still pending though their end was promised.
 pub(super) fn hang(report: &Report) -> Option<Finding> {
@@ -33,5 +33,6 @@ pub(super) fn hang(report: &Report) -> Option<Finding> {
         signature,
         site: None,
         detail: with_rest(names.collect(), waiting.len()),
+        judged: Judged::default(),
     })
 }

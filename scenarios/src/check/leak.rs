@@ -12,7 +12,7 @@ use dismantle_sim::{Name, Report};
 use serde::{Deserialize, Serialize};
 
 use super::words::{Place, SHOWN_MAX, joined, with_rest, without_version};
-use super::{Class, Finding, check};
+use super::{Class, Finding, Judged, check};
 
 /// The tracked objects that were never destroyed.
 pub(super) fn leak(report: &Report) -> Option<Finding> {
@@ -33,6 +33,7 @@ pub(super) fn leak(report: &Report) -> Option<Finding> {
             "never destroyed: {}",
             with_rest(shown.collect(), count as usize)
         ),
+        judged: Judged::default(),
     })
 }
 
@@ -153,5 +154,6 @@ pub fn left_heap(groups: &[LeftGroup], places: &[Vec<Place>]) -> Option<Finding>
         kin,
         site: owner,
         detail: format!("{bytes} B were never given back: {shown}"),
+        judged: Judged::default(),
     })
 }

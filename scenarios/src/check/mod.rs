@@ -3,6 +3,7 @@
 //! A signature says what is wrong in words that no seed, schedule or count changes, so that a
 //! campaign can group by it; `kin` is the part of it that other versions of upstream share.
 
+mod blame;
 #[cfg(feature = "cli")]
 mod death;
 mod hang;
@@ -17,6 +18,7 @@ use std::fmt;
 use dismantle_sim::{Breach, Report};
 use serde::{Deserialize, Serialize};
 
+pub use blame::Blame;
 #[cfg(feature = "cli")]
 pub use death::{Turn, aborted, killed, out_of_memory, overflowed, spun};
 #[cfg(feature = "cli")]
@@ -113,6 +115,39 @@ pub struct Finding {
     pub site: Option<String>,
     /// More for people: names, counts, messages.
     pub detail: String,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub judged: Judged,
+}
+
+/// What is known of a finding before anybody looks at it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Judged {
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// Whether it is in the list of known findings.
+    pub known: bool,
+    /// Under which name.
+    pub known_as: Option<String>,
+    /// Where upstream documents it, or `no`, if that was looked for.
+    pub documented: Option<String>,
+}
+
+impl Judged {
+    /// For people: `blame: upstream; known as panic-import-drop, not documented`.
+    pub fn text(&self) -> String {
+        let mut text = format!("blame: {}", self.blame.text());
+        if let Some(name) = &self.known_as {
+            text += &format!("; known as {name}");
+        }
+        match self.documented.as_deref() {
+            None => {}
+            Some("no") => text += ", not documented",
+            Some(place) => text += &format!(", documented: {place}"),
+        }
+        text
+    }
 }
 
 /// Applies every check to `report`; the findings, the principal one first.
@@ -161,5 +196,6 @@ fn broken(breach: &Breach) -> Finding {
             "{}, step {}: {}",
             breach.subject, breach.step, breach.detail
         ),
+        judged: Judged::default(),
     }
 }

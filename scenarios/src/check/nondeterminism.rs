@@ -1,6 +1,6 @@
 //! Runs that are no function of their plan.
 
-use super::{Class, Finding};
+use super::{Class, Finding, Judged};
 
 /// The finding of two runs of one plan that differ; `detail` says in what.
 ///
@@ -12,5 +12,6 @@ pub fn nondeterministic(detail: String) -> Finding {
         kin: "nondeterminism of a run".to_owned(),
         site: None,
         detail,
+        judged: Judged::default(),
     }
 }

@@ -3,7 +3,7 @@
 use dismantle_sim::Panic;
 
 use super::words::{normal_message, without_version};
-use super::{Class, Finding};
+use super::{Class, Finding, Judged};
 
 /// The finding of a panic.
 pub fn panicked(panic: &Panic) -> Finding {
@@ -14,6 +14,7 @@ pub fn panicked(panic: &Panic) -> Finding {
         kin: format!("panic {} {message}", without_version(&panic.site)),
         site: Some(panic.site.clone()),
         detail: panic.message.clone(),
+        judged: Judged::default(),
     }
 }
 

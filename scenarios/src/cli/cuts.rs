@@ -10,6 +10,7 @@ use super::fuzz::{ended, found, progress_bar};
 use super::{Console, Ended, Failure};
 use crate::campaign::Progress;
 use crate::cuts::{At, How, Means, POINTS_MAX, Series, Sweep, Swept, rows};
+use crate::known::Known;
 use crate::report::Outcome;
 
 /// What the sweep takes, beside the plan.
@@ -20,6 +21,10 @@ pub struct Arguments {
     pub out: PathBuf,
     /// How connections end at a byte.
     pub hows: Vec<How>,
+    /// The findings that are known already.
+    pub known: Known,
+    /// Whether these are no failure.
+    pub forgive: bool,
 }
 
 /// Runs the sweep; prints the table, the findings and the summary.
@@ -42,10 +47,12 @@ pub fn cuts(console: &mut Console, plan: &Plan, arguments: Arguments) -> Ended {
     let told = |progress: Progress<'_>| match progress {
         Progress::Seeds(count) => bar.set_position(count),
         Progress::New(group) => bar.suspend(|| found(group)),
+        Progress::After(..) => {}
     };
     let means = Means {
         jobs: arguments.jobs,
         harness: &|| console.harness(),
+        known: &arguments.known,
         out: arguments.out,
         interrupted: console.interrupted.clone(),
         program: console.program.clone(),
@@ -58,7 +65,7 @@ pub fn cuts(console: &mut Console, plan: &Plan, arguments: Arguments) -> Ended {
         return Err(error.into());
     }
     let groups = swept.findings.iter().map(|found| &found.group);
-    Ok(ended(groups, &swept.summary))
+    Ok(ended(groups, &swept.summary, arguments.forgive))
 }
 
 fn points(series: &Series) -> String {
@@ -91,6 +98,7 @@ fn print(console: &mut Console, sweep: &Sweep, swept: &Swept) -> Result<(), Fail
         text += &format!("\n{:>7} x {}\n", group.count, group.finding.signature);
         text += &format!("          first {}\n", found.place());
         text += &format!("          {} (this build only)\n", group.replay);
+        text += &format!("          {}\n", group.finding.judged.text());
         text += &format!("          {}\n", group.over_unix.text());
     }
     text += &format!(

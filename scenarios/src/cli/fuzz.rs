@@ -12,8 +12,9 @@ use clap::Args;
 use dismantle_sim::{Plan, Seed};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::known::KnownDir;
 use super::{Console, Ended, Exit, Failure, Set, cuts, duration, seeds};
-use crate::campaign::{Campaign, Group, Outcome, Progress, Summary};
+use crate::campaign::{Campaign, Group, Outcome, Progress, Shrinking, Summary};
 use crate::check::Class;
 use crate::cuts::How;
 use crate::scenario::Scenario;
@@ -45,6 +46,15 @@ pub struct Arguments {
     #[arg(long, value_name = "HOW", requires = "cuts", value_delimiter = ',',
           default_value = "reset", value_parser = how)]
     cut_by: Vec<How>,
+    /// Known findings are no failure: the exit status is 1 only for new ones. Those that did not
+    /// come are replayed, and said if they are gone
+    #[arg(long)]
+    known: bool,
+    #[command(flatten)]
+    known_dir: KnownDir,
+    /// Keep the plans of findings as they came
+    #[arg(long)]
+    no_shrink: bool,
     #[command(flatten)]
     set: Set,
 }
@@ -56,6 +66,7 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         true => 1,
         false => arguments.jobs.unwrap_or(cores).into(),
     };
+    let known = console.known(&arguments.known_dir)?;
     if let Some(path) = &arguments.cuts {
         let mut plan = console.read_plan(path)?;
         console.assign(&mut plan, &arguments.set)?;
@@ -63,6 +74,8 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
             jobs,
             out: arguments.out,
             hows: arguments.cut_by,
+            known,
+            forgive: arguments.known,
         };
         return cuts::cuts(console, &plan, arguments);
     }
@@ -98,9 +111,13 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     if arguments.seeds.is_none() {
         eprintln!("seeds from {from} on; the same ones again with --from {from}");
     }
+    let to_shrink = |class| console.harness_to_shrink(class);
     let campaign = Campaign {
         jobs,
         harness: &|| console.harness(),
+        shrink: (!arguments.no_shrink).then_some(&to_shrink),
+        known: &known,
+        recheck: arguments.known,
         plans,
         from,
         to,
@@ -114,6 +131,9 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     let told = |progress: Progress<'_>| match progress {
         Progress::Seeds(count) => bar.set_position(count),
         Progress::New(group) => bar.suspend(|| found(group)),
+        Progress::After(done, all) => {
+            bar.set_message(format!("; {done} of {all} findings shrunk and confirmed"));
+        }
     };
     let outcome = campaign.run(&told);
     bar.finish_and_clear();
@@ -122,21 +142,31 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     if let Some(error) = outcome.error {
         return Err(error.into());
     }
-    Ok(ended(outcome.groups.iter(), &outcome.summary))
+    Ok(ended(
+        outcome.groups.iter(),
+        &outcome.summary,
+        arguments.known,
+    ))
 }
 
 /// Says at once what is new.
 pub(super) fn found(group: &Group) {
+    let what = if group.is_known() { "known" } else { "found" };
     eprintln!(
-        "found: {} ({})",
+        "{what}: {} ({})",
         group.finding.signature,
         group.plan.display()
     );
 }
 
-/// The exit status of a campaign.
-pub(super) fn ended<'a>(groups: impl Iterator<Item = &'a Group>, summary: &Summary) -> Exit {
-    let classes: Vec<Class> = groups.map(|group| group.finding.class).collect();
+/// The exit status of a campaign; `forgive` if known findings are no failure.
+pub(super) fn ended<'a>(
+    groups: impl Iterator<Item = &'a Group>,
+    summary: &Summary,
+    forgive: bool,
+) -> Exit {
+    let counted = groups.filter(|group| !(forgive && group.is_known()));
+    let classes: Vec<Class> = counted.map(|group| group.finding.class).collect();
     if classes.contains(&Class::Nondeterminism) {
         Exit::NotDeterministic
     } else if !classes.is_empty() {
@@ -170,11 +200,11 @@ pub(super) fn progress_bar(total: Option<u64>, unit: &str) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
             ProgressBar::new(total),
-            format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left"),
+            format!("{{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left{{msg}}"),
         ),
         None => (
             ProgressBar::no_length(),
-            format!("{{spinner}} {{pos}} {unit}, {{per_sec}}, {{elapsed}}"),
+            format!("{{spinner}} {{pos}} {unit}, {{per_sec}}, {{elapsed}}{{msg}}"),
         ),
     };
     // Drawn on a terminal only; elsewhere it stays silent.
@@ -199,6 +229,8 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
         scenario,
         replay,
         over_unix,
+        size,
+        shrunk,
         ..
     } in &outcome.groups
     {
@@ -206,13 +238,19 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
         if !finding.signature.ends_with(&finding.detail) {
             text += &format!("          {}\n", finding.detail);
         }
-        text += &format!("          {scenario}, smallest seed {seed}\n");
+        text += &format!("          {}\n", finding.judged.text());
+        text += &format!("          {scenario}, smallest seed {seed}");
+        text += &match shrunk {
+            Shrinking::Minimal => format!("; shrunk to {size}\n"),
+            Shrinking::Partly => format!("; shrunk to {size} so far\n"),
+            Shrinking::NotTried => "\n".to_owned(),
+        };
         text += &format!("          {replay}\n");
         text += &format!("          {}\n", over_unix.text());
     }
     let seconds = summary.seconds;
     text += &format!(
-        "\n{} seeds in {seconds:.1} s ({:.0} a second){}: {} findings\n",
+        "\n{} seeds in {seconds:.1} s ({:.0} a second){}: {}, {} of them known\n",
         summary.seeds,
         summary.seeds_per_second,
         if summary.complete {
@@ -220,8 +258,15 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
         } else {
             ", INTERRUPTED"
         },
-        summary.findings,
+        match summary.findings {
+            1 => "1 finding".to_owned(),
+            count => format!("{count} findings"),
+        },
+        summary.known,
     );
+    for name in &summary.gone {
+        text += &format!("GONE: the known finding {name} does not come any more\n");
+    }
     if summary.deaths > 0 {
         text += &format!("{} runs took their worker process along\n", summary.deaths);
     }

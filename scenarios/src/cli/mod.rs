@@ -7,6 +7,7 @@
 mod cuts;
 mod fuzz;
 mod grow;
+mod known;
 mod shrink;
 mod single;
 
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use dismantle_sim::{Plan, Seed, Value};
 use serde::Serialize;
 
+use self::known::KnownDir;
 use crate::check::Class;
 use crate::growth::{Law, Metric};
 use crate::harness::{Harness, InProcess, Order};
@@ -81,6 +83,8 @@ enum Command {
         /// Write the plan of the run to this file
         #[arg(short, long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        known_dir: KnownDir,
     },
     /// Run many seeds and report what fails, grouped by cause
     Fuzz(fuzz::Arguments),
@@ -94,9 +98,13 @@ enum Command {
         /// Print every event
         #[arg(long)]
         trace: bool,
+        #[command(flatten)]
+        known_dir: KnownDir,
     },
     /// Make a failing plan small: fewer operations and faults, the same finding
     Shrink(shrink::Arguments),
+    /// Make what a failing plan shows known: `fuzz --known` then forgives it
+    Accept(known::Arguments),
     /// Measure how stack, heap and work grow with the size of the workload
     Growth {
         /// The scenario, or a plan file
@@ -371,25 +379,34 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             set,
             trace,
             out,
+            known_dir,
         } => {
+            let known = console.known(&known_dir)?;
             let plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
             let order = Order {
                 seed,
                 trace,
                 ..Order::of(&plan)
             };
-            single::run(&mut console, order, out.as_deref())
+            single::run(&mut console, order, &known, out.as_deref())
         }
         Command::Fuzz(arguments) => fuzz::fuzz(&mut console, arguments),
-        Command::Replay { plan, over, trace } => {
+        Command::Replay {
+            plan,
+            over,
+            trace,
+            known_dir,
+        } => {
+            let known = console.known(&known_dir)?;
             let plan = console.read_plan(&plan)?;
             let order = Order {
                 trace,
                 over,
                 ..Order::of(&plan)
             };
-            single::run(&mut console, order, None)
+            single::run(&mut console, order, &known, None)
         }
+        Command::Accept(arguments) => known::accept(&mut console, arguments),
         Command::Shrink(arguments) => shrink::run(&mut console, arguments),
         Command::Growth {
             subject,

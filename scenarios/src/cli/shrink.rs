@@ -86,7 +86,7 @@ pub fn run(console: &mut Console, arguments: Arguments) -> Ended {
     let mut harness = console.harness_to_shrink(class);
     let mut told = |size: Size| {
         bar.inc(1);
-        bar.set_message(size.to_string());
+        bar.set_message(format!("; {size}"));
     };
     let shrunk = shrink(
         harness.as_mut(),

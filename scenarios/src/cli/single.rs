@@ -12,6 +12,7 @@ use crate::campaign;
 use crate::check::{Class, nondeterministic};
 use crate::growth;
 use crate::harness::{Order, Ran};
+use crate::known::Known;
 use crate::over::Over;
 use crate::report::Outcome;
 
@@ -24,7 +25,7 @@ struct TraceLine<'a> {
 }
 
 /// Runs as `order` says, twice, prints the report and writes the plan to `out`.
-pub fn run(console: &mut Console, order: Order<'_>, out: Option<&Path>) -> Ended {
+pub fn run(console: &mut Console, order: Order<'_>, known: &Known, out: Option<&Path>) -> Ended {
     let (plan, seed) = (order.plan, order.seed);
     let mut harness = console.harness();
     let mut ran = harness.run(order)?;
@@ -39,6 +40,9 @@ pub fn run(console: &mut Console, order: Order<'_>, out: Option<&Path>) -> Ended
     }
     let scenario = console.scenario(plan.scenario())?;
     growth::examine(harness.as_mut(), scenario, order, &mut ran)?;
+    for finding in &mut ran.report.findings {
+        known.judge(plan.scenario(), finding);
+    }
     if let Some(path) = out {
         let mut recorded = ran.plan.clone();
         recorded.signature = ran.report.signature.clone();

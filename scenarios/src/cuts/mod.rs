@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::campaign::{self, Campaign, Group, Progress, Summary};
 use crate::harness::{Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
+use crate::known::Known;
 use crate::report::{Outcome, RunReport};
 use crate::scenario::Scenario;
 
@@ -82,6 +83,8 @@ pub struct Means<'a> {
     pub jobs: usize,
     /// Makes the place where one worker's runs happen.
     pub harness: &'a (dyn Fn() -> Box<dyn Harness> + Sync),
+    /// The findings that are known already.
+    pub known: &'a Known,
     /// The folder for plans.
     pub out: PathBuf,
     /// Raised by Ctrl-C.
@@ -181,6 +184,10 @@ impl Sweep {
             time: None,
             jobs: means.jobs,
             harness: &harness,
+            // A point is a step or a byte of this very run.
+            shrink: None,
+            known: means.known,
+            recheck: false,
             out: means.out,
             interrupted: means.interrupted.clone(),
             program: means.program,

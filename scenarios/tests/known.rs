@@ -1,4 +1,4 @@
-//! Does every plan of the corpus still show what it was kept for?
+//! Does every known finding still come?
 //!
 //! The plans were found by `fuzz` against capnp-rpc 0.27.3 and made small by deleting decisions.
 //! Against another release the findings may be gone; then there is nothing to compare.
@@ -12,7 +12,7 @@ use dismantle_sim::Plan;
 use dismantle_transport::compat::CAPNP_RPC_VERSION;
 use serde_json::Value;
 
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known");
 
 fn plans(folder: &Path) -> Vec<(PathBuf, Plan)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
@@ -55,7 +55,7 @@ fn every_plan_shows_its_finding() {
         eprintln!("nothing to compare: capnp-rpc is {CAPNP_RPC_VERSION}");
         return;
     }
-    for (path, plan) in plans(Path::new(CORPUS)) {
+    for (path, plan) in plans(Path::new(KNOWN)) {
         let report = replay(&path);
         let signature = plan.signature.as_deref().expect("what it was kept for");
         assert_eq!(report["signature"], signature, "{}", path.display());
@@ -75,7 +75,7 @@ fn every_deletion_leaves_a_plan_that_runs() {
     let smaller = tempfile::tempdir().expect("a folder");
     let smaller_path = smaller.path().join("smaller.toml");
     // Larger plans, as a campaign finds them; two, because each deletion is a process.
-    let all = plans(Path::new(CORPUS))
+    let all = plans(Path::new(KNOWN))
         .into_iter()
         .chain(plans(found.path()).into_iter().take(2));
     for (_, plan) in all {

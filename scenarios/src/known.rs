@@ -1,0 +1,143 @@
+//! Known findings: plans that were looked at, with what is wrong and whether it is documented.
+//!
+//! An entry is a plan file like any other whose head says more: the signature that it shows,
+//! `also` with further signatures of the same cause, `note` with what is wrong in a paragraph, and
+//! `documented` with where upstream says so, or `no`. Those of the release that this library was
+//! tested with are built in (`scenarios/known/`, capnp-rpc 0.27.3); a user has a folder of their
+//! own beside.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use dismantle_sim::{Plan, Vocabulary};
+use dismantle_transport::compat::CAPNP_RPC_VERSION;
+
+use crate::catalogue::BUILT_IN;
+use crate::check::{Blame, Finding};
+use crate::scenario::{find, vocabulary};
+
+/// The release of capnp-rpc that the built-in findings are of.
+const UPSTREAM: &str = "0.27.3";
+
+include!(concat!(env!("OUT_DIR"), "/known.rs"));
+
+/// One known finding.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The name of its file: `panic-import-drop`.
+    pub name: String,
+    /// The plan that shows it.
+    pub plan: Plan,
+    is_built_in: bool,
+}
+
+/// All known findings.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    entries: Vec<Entry>,
+}
+
+impl Entry {
+    /// Whether a finding with this signature is this one.
+    pub fn is_of(&self, signature: &str) -> bool {
+        let also = self.plan.also.iter();
+        self.plan
+            .signature
+            .iter()
+            .chain(also)
+            .any(|known| known == signature)
+    }
+
+    /// What the kinds of tasks and objects in a signature mean is the scenario's: one of a user's
+    /// own may call by the same word something else.
+    fn is_for(&self, scenario: &str, finding: &Finding) -> bool {
+        !self.is_built_in || finding.site.is_some() || is_catalogue(scenario)
+    }
+}
+
+impl Known {
+    /// The findings known of the built-in scenarios; none against another release than theirs.
+    pub fn built_in() -> Self {
+        let read = |(name, text): &(&str, &str)| Entry {
+            name: (*name).to_owned(),
+            plan: Plan::read(text, |name| find(BUILT_IN, name).map(vocabulary))
+                .expect("the tests read all of them"),
+            is_built_in: true,
+        };
+        let files = FILES.iter().filter(|_| CAPNP_RPC_VERSION == UPSTREAM);
+        Self {
+            entries: files.map(read).collect(),
+        }
+    }
+
+    /// Adds the plans of a folder, the files `*.toml` in it; none if there is no such folder.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is no plan with a signature.
+    pub fn read(
+        &mut self,
+        folder: &Path,
+        vocabulary: impl Fn(&str) -> Option<Vocabulary>,
+    ) -> io::Result<()> {
+        let files = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            files => files.map_err(|error| complain(folder, &error))?,
+        };
+        let paths = files.map(|file| file.map(|file| file.path()));
+        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        });
+        paths.sort();
+        for path in paths {
+            let text = fs::read_to_string(&path).map_err(|error| complain(&path, &error))?;
+            let plan = Plan::read(&text, &vocabulary).map_err(|error| complain(&path, &error))?;
+            if plan.signature.is_none() {
+                return Err(complain(&path, &"no line `signature = \"…\"`"));
+            }
+            let name = path.file_stem().unwrap_or_default();
+            self.entries.push(Entry {
+                name: name.to_string_lossy().into_owned(),
+                plan,
+                is_built_in: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// All of them, the built-in ones first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry of a finding of `scenario`.
+    pub fn find(&self, scenario: &str, finding: &Finding) -> Option<&Entry> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.is_of(&finding.signature) && entry.is_for(scenario, finding))
+    }
+
+    /// Says of a finding of `scenario` whether it is known, and whose fault it is.
+    pub fn judge(&self, scenario: &str, finding: &mut Finding) {
+        finding.judged.blame = Blame::of(finding, is_catalogue(scenario), is_planted(scenario));
+        if let Some(entry) = self.find(scenario, finding) {
+            finding.judged.known = true;
+            finding.judged.known_as = Some(entry.name.clone());
+            finding.judged.documented = entry.plan.documented.clone();
+        }
+    }
+}
+
+/// Whether it is a scenario of the catalogue, and none with a bug of its own.
+fn is_catalogue(scenario: &str) -> bool {
+    find(BUILT_IN, scenario).is_some_and(|scenario| scenario.planted().is_none())
+}
+
+fn is_planted(scenario: &str) -> bool {
+    find(BUILT_IN, scenario).is_some_and(|scenario| scenario.planted().is_some())
+}
+
+fn complain(path: &Path, what: &dyn std::fmt::Display) -> io::Error {
+    io::Error::other(format!("{}: {what}", path.display()))
+}
