@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
-use dismantle_sim::Plan;
+use dismantle_sim::{Plan, Value};
 use serde::Serialize;
 
 use crate::growth::{self, Driver};
@@ -105,6 +105,7 @@ pub fn shrink(
     let mut shrinker = Shrinker {
         harness,
         driver,
+        quickly: true,
         signature,
         stop,
         told,
@@ -112,24 +113,22 @@ pub fn shrink(
         stopped: false,
         failed: BTreeSet::new(),
     };
-    let Some(mut best) = shrinker.run(&plan)? else {
-        return Ok(None);
-    };
-    loop {
-        let before = best.plan.to_string();
-        shrinker.delete(&mut best, groups)?;
-        shrinker.delete(&mut best, single)?;
-        shrinker.lower(&mut best)?;
-        if best.plan.to_string() == before {
-            shrinker.delete_pairs(&mut best)?;
-        }
-        if best.plan.to_string() == before || shrinker.stopped {
-            break;
+    let mut shrunk = shrinker.shrink(&plan)?;
+    if let Some(driver) = &shrinker.driver {
+        let is_confirmed = match &shrunk {
+            Some(ran) => growth::grows(shrinker.harness, &ran.plan, driver, signature, false)?,
+            None => false,
+        };
+        if !is_confirmed {
+            // What is true of small sizes is not of larger ones: then only these count.
+            shrinker.quickly = false;
+            shrinker.failed.clear();
+            shrunk = shrinker.shrink(&plan)?;
         }
     }
-    Ok(Some(Shrunk {
-        plan: best.plan,
-        report: best.report,
+    Ok(shrunk.map(|ran| Shrunk {
+        plan: ran.plan,
+        report: ran.report,
         runs: shrinker.runs,
         is_minimal: !shrinker.stopped,
     }))
@@ -139,6 +138,8 @@ struct Shrinker<'a> {
     harness: &'a mut dyn Harness,
     /// For a finding of growth: what is enlarged to show it. Its own size does not matter.
     driver: Option<Driver>,
+    /// Ask for the law at small sizes only.
+    quickly: bool,
     signature: &'a str,
     stop: &'a dyn Fn() -> bool,
     told: &'a mut dyn FnMut(Size),
@@ -149,6 +150,25 @@ struct Shrinker<'a> {
 }
 
 impl Shrinker<'_> {
+    /// Goes round until nothing changes.
+    fn shrink(&mut self, plan: &Plan) -> io::Result<Option<Ran>> {
+        let Some(mut best) = self.run(plan)? else {
+            return Ok(None);
+        };
+        loop {
+            let before = best.plan.to_string();
+            self.delete(&mut best, groups)?;
+            self.delete(&mut best, single)?;
+            self.lower(&mut best)?;
+            if best.plan.to_string() == before {
+                self.delete_pairs(&mut best)?;
+            }
+            if best.plan.to_string() == before || self.stopped {
+                return Ok(Some(best));
+            }
+        }
+    }
+
     /// Runs `plan`; `None` if it does not show the signature, or there is no time.
     fn run(&mut self, plan: &Plan) -> io::Result<Option<Ran>> {
         let key = dismantle_sim::hash(plan.to_string().as_bytes());
@@ -182,7 +202,13 @@ impl Shrinker<'_> {
             None => ran.report.signature.as_deref() == Some(self.signature),
             Some(driver) => {
                 ran.report.findings.is_empty()
-                    && growth::grows(self.harness, &ran.plan, driver, self.signature)?
+                    && growth::grows(
+                        self.harness,
+                        &ran.plan,
+                        driver,
+                        self.signature,
+                        self.quickly,
+                    )?
             }
         };
         Ok(is_shown.then_some(ran))
@@ -257,11 +283,9 @@ impl Shrinker<'_> {
     /// Lowers numbers and words, each as far as it goes.
     fn lower(&mut self, best: &mut Ran) -> io::Result<()> {
         for name in names(&best.plan) {
-            if self
-                .driver
-                .as_ref()
-                .is_some_and(|driver| driver.over == name)
-            {
+            // Of growth the words are what matters; how large the rest is, is not asked.
+            let is_number = matches!(best.plan.get(&name), Some(Value::Count(_)));
+            if is_number && self.driver.is_some() {
                 continue;
             }
             'lower: loop {

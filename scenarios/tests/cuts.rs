@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dismantle::cuts::{At, Cut, How, Means, Sweep, Swept, rows};
+use dismantle::known::Known;
 use dismantle::{BUILT_IN, Harness, InProcess, Order, Outcome, Scenario, find, vocabulary};
 use dismantle_sim::{Name, Phase, Plan, Sim, Stopped, Value};
 use dismantle_transport::Link;
@@ -114,6 +115,7 @@ fn sweep_all(
     jobs: usize,
 ) -> Swept {
     let means = Means {
+        known: &Known::default(),
         jobs,
         harness: &|| Box::new(InProcess::new(scenarios)),
         out: out.to_owned(),
@@ -293,6 +295,7 @@ fn an_interrupted_sweep_says_what_it_has() {
     let interrupted = Arc::<AtomicBool>::default();
     let raise = interrupted.clone();
     let means = Means {
+        known: &Known::default(),
         jobs: 1,
         harness: &|| Box::new(InProcess::new(BUILT_IN)),
         out: out.path().to_owned(),
