@@ -168,7 +168,8 @@ fn a_killed_supervisor_leaves_whole_plans_and_no_worker() {
     let mut announced = BTreeSet::new();
     while announced.len() < 3 {
         let line = lines.next().expect("it goes on").expect("text");
-        let signature = line.strip_prefix("found: ").expect("an announcement");
+        let (word, signature) = line.split_once(": ").expect("an announcement");
+        assert!(["found", "known"].contains(&word), "{line}");
         announced.insert(signature.rsplit_once(" (").expect("a plan").0.to_owned());
     }
     let workers = children(child.id());
