@@ -29,6 +29,7 @@ pub mod cuts;
 pub mod growth;
 pub mod known;
 pub mod shrink;
+pub mod threshold;
 
 mod testing;
 

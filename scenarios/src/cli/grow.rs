@@ -1,6 +1,6 @@
 //! `growth`: one plan at three sizes.
 
-use dismantle_sim::{Plan, Seed};
+use dismantle_sim::{Plan, Seed, Value};
 
 use super::{Console, Ended, Exit, Failure};
 use crate::growth::{Growth, Law, Metric, Series, measure};
@@ -21,30 +21,8 @@ pub fn growth(
         .ok()
         .filter(|[one, two, four]| *one > 0 && *two == one * 2 && *four == one * 4)
         .ok_or_else(|| Failure::input("--sizes takes n,2n,4n, such as 1000,2000,4000"))?;
-    let scenario = console.scenario(plan.scenario())?;
-    let over = over.or_else(|| {
-        scenario
-            .over()
-            .filter(|over| !over.contains('*'))
-            .map(str::to_owned)
-    });
-    let over = over.ok_or_else(|| {
-        Failure::input(format!(
-            "`{}` has no size of its own; name one with --over, such as --over op.1.repeat",
-            scenario.name()
-        ))
-    })?;
-    let mut probe = plan.clone();
-    probe
-        .set(&over, &dismantle_sim::Value::Count(sizes[2]))
-        .map_err(Failure::input)?;
-    let clamped = probe.get(&over) != Some(&dismantle_sim::Value::Count(sizes[2]));
-    if clamped {
-        return Err(Failure::input(format!(
-            "`{over}` cannot be as large as {}",
-            sizes[2]
-        )));
-    }
+    let over = self::over(console, plan, over)?;
+    fits(plan, &over, sizes[2])?;
     let order = Order {
         seed,
         ..Order::of(plan)
@@ -77,11 +55,51 @@ pub fn growth(
     Ok(if met { Exit::Clean } else { Exit::Findings })
 }
 
+/// What is enlarged: what the user says, or the scenario.
+pub(super) fn over(
+    console: &Console,
+    plan: &Plan,
+    over: Option<String>,
+) -> Result<String, Failure> {
+    let scenario = console.scenario(plan.scenario())?;
+    let own = scenario.over().filter(|over| !over.contains('*'));
+    over.or_else(|| own.map(str::to_owned)).ok_or_else(|| {
+        Failure::input(format!(
+            "`{}` has no size of its own; name one with --over, such as --over op.1.repeat",
+            scenario.name()
+        ))
+    })
+}
+
+/// Refuses a size that the decision cannot have.
+pub(super) fn fits(plan: &Plan, over: &str, size: u64) -> Result<u64, Failure> {
+    match clamped(plan, over, size)? {
+        same if same == size => Ok(size),
+        most => Err(Failure::input(format!(
+            "`{over}` cannot be as large as {size}; {most} is the most"
+        ))),
+    }
+}
+
+/// The size nearest to this one that the decision can have.
+pub(super) fn clamped(plan: &Plan, over: &str, size: u64) -> Result<u64, Failure> {
+    let mut probe = plan.clone();
+    probe
+        .set(over, &Value::Count(size))
+        .map_err(Failure::input)?;
+    match probe.get(over) {
+        Some(Value::Count(clamped)) => Ok(*clamped),
+        _ => Err(Failure::input(format!("`{over}` is no number"))),
+    }
+}
+
+/// Why there is nothing to say of stacks.
+pub(super) const NOT_MEASURED: &str =
+    "the stack is not measured here (under memcheck, or not on Linux)";
+
 fn broken(console: &mut Console, over: &str, size: u64, report: &RunReport) -> Ended {
     if report.findings.is_empty() {
-        return Err(Failure::input(
-            "the stack is not measured here (under memcheck, or not on Linux)",
-        ));
+        return Err(Failure::input(NOT_MEASURED));
     }
     if console.json {
         console.json(report)?;

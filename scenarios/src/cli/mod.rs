@@ -10,6 +10,7 @@ mod grow;
 mod known;
 mod shrink;
 mod single;
+mod threshold;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -138,6 +139,8 @@ enum Command {
         })]
         expect: Option<Law>,
     },
+    /// Find the smallest size at which a run needs more stack than there is
+    Threshold(threshold::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -288,6 +291,16 @@ impl Console {
         Ok(plan)
     }
 
+    /// The plan that a user means by a scenario's name or a file's, with what was set by hand.
+    fn subject(&self, subject: &str, set: &Set) -> Result<Plan, Failure> {
+        if Path::new(subject).is_file() && find(self.scenarios, subject).is_none() {
+            let mut plan = self.read_plan(Path::new(subject))?;
+            self.assign(&mut plan, set)?;
+            return Ok(plan);
+        }
+        self.empty_plan(self.scenario(subject)?, set)
+    }
+
     /// Fixes what was set by hand. What a plan file clamps is refused here: a person is there.
     fn assign(&self, plan: &mut Plan, set: &Set) -> Result<(), Failure> {
         for (key, value) in &set.set {
@@ -417,14 +430,10 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             metric,
             expect,
         } => {
-            let mut plan = match find(scenarios, &subject) {
-                Some(scenario) => console.empty_plan(scenario, &set)?,
-                None if Path::new(&subject).exists() => console.read_plan(Path::new(&subject))?,
-                None => return Err(console.scenario(&subject).err().expect("looked for above")),
-            };
-            console.assign(&mut plan, &set)?;
+            let plan = console.subject(&subject, &set)?;
             grow::growth(&mut console, &plan, seed, over, &sizes, metric, expect)
         }
+        Command::Threshold(arguments) => threshold::run(&mut console, &arguments),
     };
     match ended {
         Err(_) if console.interrupted.load(Ordering::Relaxed) => {
