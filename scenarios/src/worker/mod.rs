@@ -11,6 +11,7 @@
 
 mod places;
 mod process;
+mod progress;
 mod remains;
 mod serve;
 mod supervisor;
@@ -118,7 +119,7 @@ enum LogLine {
 /// The files that outlive a worker: they are the supervisor's, in memory and without a name, so
 /// that nothing is left when both processes are killed.
 struct Papers {
-    /// What it is doing, of one length: see `Progress`.
+    /// What it is doing, in memory that both map: see `Progress`.
     progress: File,
     /// The [`LogLine`]s of a single run.
     log: File,
@@ -132,8 +133,10 @@ impl Papers {
         let create = |name: &str| -> io::Result<File> {
             Ok(memfd_create(name, MemfdFlags::CLOEXEC)?.into())
         };
+        let progress = create("progress")?;
+        progress::Doing::clear(&progress)?;
         Ok(Self {
-            progress: create("progress")?,
+            progress,
             log: create("log")?,
             faults: create("faults")?,
         })
@@ -151,7 +154,8 @@ impl Papers {
         // For appending: the supervisor empties them between jobs.
         let append = |path: &str| File::options().append(true).open(path);
         Ok(Self {
-            progress: File::options().write(true).open(progress)?,
+            // To be mapped, which takes reading, too.
+            progress: File::options().read(true).write(true).open(progress)?,
             log: append(log)?,
             faults: append(faults)?,
         })

@@ -7,7 +7,6 @@
 )]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use std::time::{Duration, Instant};
 use dismantle_sim::Fault;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::progress::Doing;
 use super::remains::Remains;
 use super::{Allowance, Job, Papers, Reply, WORKER_ARGUMENT};
 
@@ -61,15 +61,6 @@ pub(super) enum Heard {
     Interrupted,
 }
 
-/// What a worker said last that it does.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Doing {
-    pub(super) seed: u64,
-    pub(super) step: u64,
-    pub(super) phase: String,
-    pub(super) who: Option<String>,
-}
-
 impl Process {
     pub(super) fn start(allowance: Allowance) -> io::Result<Self> {
         let papers = Papers::create()?;
@@ -100,7 +91,9 @@ impl Process {
         let mut line = serde_json::to_vec(job)?;
         line.push(b'\n');
         self.resident_bytes = 0;
-        for paper in [&self.papers.progress, &self.papers.log, &self.papers.faults] {
+        // Not cut short: the worker has it mapped.
+        Doing::clear(&self.papers.progress)?;
+        for paper in [&self.papers.log, &self.papers.faults] {
             paper.set_len(0)?;
         }
         self.stdin.write_all(&line)
@@ -158,16 +151,7 @@ impl Process {
 
     /// What the worker said last that it does; `None` if it has not begun with its job.
     pub(super) fn doing(&self) -> Option<Doing> {
-        let mut line = [0; 1 << 10];
-        let length = self.papers.progress.read_at(&mut line, 0).ok()?;
-        let line = std::str::from_utf8(&line[..length]).ok()?;
-        let mut words = line.trim_end().split(' ').map(str::to_owned);
-        Some(Doing {
-            seed: words.next()?.parse().ok()?,
-            step: words.next()?.parse().ok()?,
-            phase: words.next()?,
-            who: words.next(),
-        })
+        Doing::read(&self.papers.progress)
     }
 
     /// Processor time that the worker has used; none where `/proc` does not tell.

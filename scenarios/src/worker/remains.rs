@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use dismantle_sim::{Fault, Panic, Value};
 use rustix::process::Signal;
 
-use super::process::Doing;
+use super::progress::Doing;
 use super::symbols::{Function, Symbols, Walked, common, fold};
 use super::{Allowance, LogLine};
 use crate::check::{Finding, Turn, aborted, killed, out_of_memory, overflowed, spun};
@@ -133,7 +133,7 @@ impl Remains {
             phase: self
                 .doing
                 .as_ref()
-                .map_or("build", |doing| &doing.phase)
+                .map_or("build", |doing| doing.phase)
                 .to_owned(),
             who: self.doing.as_ref().and_then(|doing| doing.who.clone()),
         }

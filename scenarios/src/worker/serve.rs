@@ -7,16 +7,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use dismantle_sim::{Name, Panic, Phase, Plan, Recorder, Seed, Value, report_faults};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
+use super::progress::Progress;
 use super::{Job, LogLine, Papers, Reply};
 use crate::harness::{InProcess, Order, Seeds};
-use crate::report::phase_word;
 use crate::scenario::{Scenario, find, vocabulary};
 
 /// Serves jobs until standard input ends, and the process with it. `arguments` are what follows
@@ -43,7 +42,7 @@ pub fn serve(
     let mut worker = Worker {
         harness: InProcess::new(scenarios),
         scenarios,
-        progress: Arc::new(Progress(papers.progress)),
+        progress: Arc::new(Progress::open(&papers.progress)?),
         log: Arc::new(papers.log),
         first_bytes: None,
     };
@@ -191,25 +190,6 @@ impl Worker<'_> {
     fn grown_bytes(&mut self) -> u64 {
         let bytes = memory_bytes(1);
         bytes.saturating_sub(*self.first_bytes.get_or_insert(bytes))
-    }
-}
-
-/// What the worker is doing: `seed step phase who`, always of one length.
-struct Progress(File);
-
-const PROGRESS_BYTES: usize = 96;
-
-impl Progress {
-    fn note(&self, seed: u64, step: u64, phase: Phase, who: Option<Name>) {
-        let phase = phase_word(phase);
-        let mut line = match who {
-            Some(who) => format!("{seed} {step} {phase} {who}"),
-            None => format!("{seed} {step} {phase}"),
-        };
-        line.truncate(PROGRESS_BYTES);
-        let line = format!("{line:<PROGRESS_BYTES$}");
-        // Nothing depends on it but how the end of this process is explained.
-        drop(self.0.write_all_at(line.as_bytes(), 0));
     }
 }
 
