@@ -26,6 +26,7 @@ mod report;
 
 pub mod campaign;
 pub mod cuts;
+pub mod golden;
 pub mod growth;
 pub mod known;
 pub mod shrink;
@@ -40,6 +41,7 @@ pub mod worker;
 
 pub use catalogue::BUILT_IN;
 pub use check::{Blame, Class, Finding, Judged, check as findings};
+pub use golden::Golden;
 pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
 pub use over::{OnSockets, Over, OverUnix, over_unix};
 pub use reached::{Coverage, Reached};

@@ -27,6 +27,17 @@ pub enum Outcome {
     Limited,
 }
 
+impl Outcome {
+    /// Its word in reports: `clean`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Failed => "failed",
+            Self::Limited => "limited",
+        }
+    }
+}
+
 /// The report of one run. Fields may be added, never removed or renamed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunReport {

@@ -10,6 +10,7 @@ mod grow;
 mod known;
 mod shrink;
 mod single;
+mod snapshot;
 mod threshold;
 
 use std::fs::File;
@@ -141,6 +142,13 @@ enum Command {
     },
     /// Find the smallest size at which a run needs more stack than there is
     Threshold(threshold::Arguments),
+    /// Propose what plans come to as goldens, for `cargo insta review`
+    ///
+    /// A golden holds what is the same in debug and release: outcome, findings, destruction order,
+    /// laws of growth. It is written as `NAME.snap.new`, which cargo-insta finds anywhere in a
+    /// package, and the plan is copied to `plans` beside its folder for the test that compares
+    /// them. One that is as it was accepted is said to be, and nothing is written.
+    Snapshot(snapshot::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -434,6 +442,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             grow::growth(&mut console, &plan, seed, over, &sizes, metric, expect)
         }
         Command::Threshold(arguments) => threshold::run(&mut console, &arguments),
+        Command::Snapshot(arguments) => snapshot::snapshot(&mut console, arguments),
     };
     match ended {
         Err(_) if console.interrupted.load(Ordering::Relaxed) => {
