@@ -5,7 +5,7 @@
 //! is its method id, the operation that made it and its place in the order of calls its interface
 //! id, its one argument the root pointer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
 use capnp::capability::{Client, Promise, RemotePromise, Response};
@@ -133,9 +133,8 @@ struct State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        if let Some(operation) = self.acts {
-            let reach = self.objects.reach.borrow().clone();
-            act::on_drop(&self.objects.sim, &reach, self.vat, operation);
+        if let (Some(operation), Some(reach)) = (self.acts, self.objects.reach.get()) {
+            act::on_drop(&self.objects.sim, reach, self.vat, operation);
         }
     }
 }
@@ -159,21 +158,14 @@ impl Drop for Serving {
     }
 }
 
-/// What destructors reach where none acts.
-struct Nothing;
-
-impl Reach for Nothing {
-    fn act(&self, _vat: &'static str, _operation: u32, _act: &'static str) {}
-}
-
 /// Makes the server objects of a run, and knows those that are alive.
 #[derive(Clone)]
 pub struct Objects {
     sim: Sim,
     order: CallOrder,
     made: Rc<RefCell<Vec<Weak<Object>>>>,
-    /// What their destructors reach.
-    reach: Rc<RefCell<Weak<dyn Reach>>>,
+    /// What their destructors reach, where they act.
+    reach: Rc<OnceCell<Weak<dyn Reach>>>,
     /// Calls under way.
     serving: Rc<Cell<u32>>,
     /// What keeps waiting those that never answer.
@@ -187,7 +179,7 @@ impl Objects {
             sim: sim.clone(),
             order: CallOrder::new(sim),
             made: Rc::default(),
-            reach: Rc::new(RefCell::new(Weak::<Nothing>::new())),
+            reach: Rc::default(),
             serving: Rc::default(),
             unanswered: Rc::default(),
         }
@@ -200,7 +192,8 @@ impl Objects {
 
     /// From here on destructors act: the plan says which, `reach` what they can get at.
     pub fn act(&self, reach: Weak<dyn Reach>) {
-        self.reach.replace(reach);
+        let told = self.reach.set(reach);
+        assert!(told.is_ok(), "a run says once what destructors reach");
     }
 
     /// A capability to a new object, `vat/object/N`, made by an operation.
