@@ -165,6 +165,12 @@ impl Net {
         }
     }
 
+    /// As what destructors reach, without keeping it alive.
+    pub fn reach(self: &Rc<Self>) -> Weak<dyn Reach> {
+        let weak: Weak<Self> = Rc::downgrade(self);
+        weak
+    }
+
     /// A call on the bootstrap object from inside something that runs.
     fn call_from_within(&self, side: usize, operation: u32, given: Option<Client>) {
         let Some(target) = self.bootstrap(side, 0) else {
@@ -218,13 +224,5 @@ impl Reach for Net {
             }
             _ => {}
         }
-    }
-}
-
-impl Net {
-    /// As what destructors reach, without keeping it alive.
-    pub fn reach(self: &Rc<Self>) -> Weak<dyn Reach> {
-        let weak: Weak<Self> = Rc::downgrade(self);
-        weak
     }
 }
