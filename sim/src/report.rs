@@ -32,28 +32,6 @@ pub struct StackBytes {
     pub teardown_actions: Option<u64>,
 }
 
-impl Index<Phase> for StackBytes {
-    type Output = Option<u64>;
-
-    fn index(&self, phase: Phase) -> &Option<u64> {
-        match phase {
-            Phase::Build => &self.build,
-            Phase::Drive => &self.drive,
-            Phase::Teardown => &self.teardown,
-        }
-    }
-}
-
-impl IndexMut<Phase> for StackBytes {
-    fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
-        match phase {
-            Phase::Build => &mut self.build,
-            Phase::Drive => &mut self.drive,
-            Phase::Teardown => &mut self.teardown,
-        }
-    }
-}
-
 /// One figure for each phase; `None` where it was not measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct ByPhase {
@@ -65,27 +43,34 @@ pub struct ByPhase {
     pub teardown: Option<u64>,
 }
 
-impl Index<Phase> for ByPhase {
-    type Output = Option<u64>;
+/// Figures with a field for each phase are indexed by it.
+macro_rules! index_by_phase {
+    ($($figures:ty),*) => {$(
+        impl Index<Phase> for $figures {
+            type Output = Option<u64>;
 
-    fn index(&self, phase: Phase) -> &Option<u64> {
-        match phase {
-            Phase::Build => &self.build,
-            Phase::Drive => &self.drive,
-            Phase::Teardown => &self.teardown,
+            fn index(&self, phase: Phase) -> &Option<u64> {
+                match phase {
+                    Phase::Build => &self.build,
+                    Phase::Drive => &self.drive,
+                    Phase::Teardown => &self.teardown,
+                }
+            }
         }
-    }
+
+        impl IndexMut<Phase> for $figures {
+            fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
+                match phase {
+                    Phase::Build => &mut self.build,
+                    Phase::Drive => &mut self.drive,
+                    Phase::Teardown => &mut self.teardown,
+                }
+            }
+        }
+    )*};
 }
 
-impl IndexMut<Phase> for ByPhase {
-    fn index_mut(&mut self, phase: Phase) -> &mut Option<u64> {
-        match phase {
-            Phase::Build => &mut self.build,
-            Phase::Drive => &mut self.drive,
-            Phase::Teardown => &mut self.teardown,
-        }
-    }
-}
+index_by_phase!(StackBytes, ByPhase);
 
 /// An injected fault that still held something up when the run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
