@@ -3,19 +3,21 @@
 // What is a conversion in one release of upstream is none in another.
 #![allow(clippy::useless_conversion)]
 
+mod typed;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use capnp::Error;
 use capnp::any_pointer;
-use capnp::capability::{Client, DispatchCallResult, FromClientHook, FromServer, Promise, Server};
-use capnp::private::capability::ClientHook;
-
+use capnp::capability::{Client, DispatchCallResult, Promise};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{Limits, Name, Plan, Sim, Vocabulary, run};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Interpose, Serve, Untyped};
 use dismantle_transport::{Disconnector, Link, Vat};
 use futures::channel::oneshot;
+
+use typed::{Served, Typed};
 
 type List<'a> = capnp::primitive_list::Builder<'a, u8>;
 
@@ -63,95 +65,12 @@ impl Serve for Echo {
     }
 }
 
-/// Stands in for the generated client of an interface.
-struct Typed(Client);
-
-impl FromClientHook for Typed {
-    fn new(hook: Box<dyn ClientHook>) -> Self {
-        Self(Client::new(hook))
-    }
-
-    fn into_client_hook(self) -> Box<dyn ClientHook> {
-        self.0.hook
-    }
-
-    fn as_client_hook(&self) -> &dyn ClientHook {
-        &*self.0.hook
-    }
-}
-
-/// Stands in for a server of that interface.
+/// A server of that interface.
 struct TypedServer(Rc<Echo>);
 
-/// Stands in for the generated `ServerDispatch`.
-#[cfg_attr(capnp_server = "value", derive(Clone))]
-struct ServerDispatch {
-    #[cfg(capnp_server = "value")]
-    server: Rc<TypedServer>,
-    #[cfg(not(capnp_server = "value"))]
-    server: TypedServer,
-}
-
-impl FromServer<TypedServer> for Typed {
-    type Dispatch = ServerDispatch;
-
-    #[cfg(capnp_server = "value")]
-    fn from_server(server: Rc<TypedServer>) -> ServerDispatch {
-        ServerDispatch { server }
-    }
-
-    #[cfg(not(capnp_server = "value"))]
-    fn from_server(server: TypedServer) -> ServerDispatch {
-        ServerDispatch { server }
-    }
-}
-
-impl std::ops::Deref for ServerDispatch {
-    type Target = TypedServer;
-
-    fn deref(&self) -> &TypedServer {
-        &self.server
-    }
-}
-
-#[cfg(not(capnp_server = "value"))]
-impl std::ops::DerefMut for ServerDispatch {
-    fn deref_mut(&mut self) -> &mut TypedServer {
-        &mut self.server
-    }
-}
-
-impl Server for ServerDispatch {
-    #[cfg(capnp_server = "mut")]
-    fn dispatch_call(&mut self, _: u64, m: u16, p: AnyParams, r: AnyResults) -> DispatchCallResult {
-        self.dispatch(m, p, r)
-    }
-
-    #[cfg(capnp_server = "rc")]
-    fn dispatch_call(
-        self: Rc<Self>,
-        _: u64,
-        m: u16,
-        p: AnyParams,
-        r: AnyResults,
-    ) -> DispatchCallResult {
-        self.dispatch(m, p, r)
-    }
-
-    #[cfg(capnp_server = "value")]
-    fn dispatch_call(self, _: u64, m: u16, p: AnyParams, r: AnyResults) -> DispatchCallResult {
-        self.dispatch(m, p, r)
-    }
-
-    #[cfg(capnp_server = "value")]
-    fn as_ptr(&self) -> usize {
-        Rc::as_ptr(&self.server) as usize
-    }
-}
-
-impl ServerDispatch {
-    fn dispatch(&self, method: u16, params: AnyParams, results: AnyResults) -> DispatchCallResult {
-        let echo = self.server.0.clone();
+impl Served for TypedServer {
+    fn served(&self, method: u16, params: AnyParams, results: AnyResults) -> DispatchCallResult {
+        let echo = self.0.clone();
         let is_streaming = echo.is_streaming(INTERFACE, method);
         DispatchCallResult::new(echo.call(INTERFACE, method, params, results), is_streaming)
     }

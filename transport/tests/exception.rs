@@ -3,111 +3,30 @@
 // What is a conversion in one release of upstream is none in another.
 #![allow(clippy::useless_conversion)]
 
+mod typed;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use capnp::ErrorKind;
-use capnp::capability::{Client, DispatchCallResult, FromClientHook, FromServer, Promise, Server};
-use capnp::private::capability::ClientHook;
+use capnp::capability::{Client, DispatchCallResult, Promise};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{
     Limits, Name, Options, Pending, Plan, Report, Runner, Seed, Sim, Value, Vocabulary,
 };
 use dismantle_transport::compat::{self, AnyParams, AnyResults};
 use dismantle_transport::{Link, Vat, inject};
+use typed::{Served, Typed};
 
 const INTERFACE: u64 = 0xd15_a471e;
 const CALLS: u32 = 3;
 
-/// Stands in for the generated client of an interface.
-struct Typed(Client);
-
-impl FromClientHook for Typed {
-    fn new(hook: Box<dyn ClientHook>) -> Self {
-        Self(Client::new(hook))
-    }
-
-    fn into_client_hook(self) -> Box<dyn ClientHook> {
-        self.0.hook
-    }
-
-    fn as_client_hook(&self) -> &dyn ClientHook {
-        &*self.0.hook
-    }
-}
-
-/// Stands in for a server of that interface: notes when its work is done.
+/// A server that notes when its work is done.
 struct Worker(Sim, Rc<RefCell<Vec<u64>>>);
 
-/// Stands in for the generated `ServerDispatch`.
-#[cfg_attr(capnp_server = "value", derive(Clone))]
-struct ServerDispatch {
-    #[cfg(capnp_server = "value")]
-    server: Rc<Worker>,
-    #[cfg(not(capnp_server = "value"))]
-    server: Worker,
-}
-
-impl FromServer<Worker> for Typed {
-    type Dispatch = ServerDispatch;
-
-    #[cfg(capnp_server = "value")]
-    fn from_server(server: Rc<Worker>) -> ServerDispatch {
-        ServerDispatch { server }
-    }
-
-    #[cfg(not(capnp_server = "value"))]
-    fn from_server(server: Worker) -> ServerDispatch {
-        ServerDispatch { server }
-    }
-}
-
-impl std::ops::Deref for ServerDispatch {
-    type Target = Worker;
-
-    fn deref(&self) -> &Worker {
-        &self.server
-    }
-}
-
-#[cfg(not(capnp_server = "value"))]
-impl std::ops::DerefMut for ServerDispatch {
-    fn deref_mut(&mut self) -> &mut Worker {
-        &mut self.server
-    }
-}
-
-impl Server for ServerDispatch {
-    #[cfg(capnp_server = "mut")]
-    fn dispatch_call(&mut self, _: u64, _: u16, _: AnyParams, _: AnyResults) -> DispatchCallResult {
-        self.server.dispatch()
-    }
-
-    #[cfg(capnp_server = "rc")]
-    fn dispatch_call(
-        self: Rc<Self>,
-        _: u64,
-        _: u16,
-        _: AnyParams,
-        _: AnyResults,
-    ) -> DispatchCallResult {
-        self.server.dispatch()
-    }
-
-    #[cfg(capnp_server = "value")]
-    fn dispatch_call(self, _: u64, _: u16, _: AnyParams, _: AnyResults) -> DispatchCallResult {
-        self.server.dispatch()
-    }
-
-    #[cfg(capnp_server = "value")]
-    fn as_ptr(&self) -> usize {
-        Rc::as_ptr(&self.server) as usize
-    }
-}
-
-impl Worker {
-    fn dispatch(&self) -> DispatchCallResult {
+impl Served for Worker {
+    fn served(&self, _: u16, _: AnyParams, _: AnyResults) -> DispatchCallResult {
         let (sim, worked_us) = (self.0.clone(), self.1.clone());
         let work = Promise::from_future(async move {
             worked_us.borrow_mut().push(sim.now_us());
