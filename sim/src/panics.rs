@@ -80,7 +80,8 @@ fn store(info: &PanicHookInfo<'_>) {
 }
 
 /// Cuts a source path down to what is the same on every machine: from the crate's folder on for
-/// a registry (`…/registry/src/…/capnp-rpc-0.27.3/src/rpc.rs`), from `library/` on for std.
+/// a registry (`…/registry/src/…/capnp-rpc-0.27.3/src/rpc.rs`) and for a folder of one's own
+/// (debug information has `/…/scenarios/src/x.rs`), from `library/` on for std.
 pub fn source_path(path: &str) -> &str {
     let after = |mark: &str, skip_one: bool| {
         let (_, rest) = path.split_once(mark)?;
@@ -92,7 +93,19 @@ pub fn source_path(path: &str) -> &str {
     after("/registry/src/", true)
         .or_else(|| after("/git/checkouts/", false))
         .or_else(|| after("/library/", false))
+        .or_else(|| from_crate(path))
         .unwrap_or(path)
+}
+
+/// The part of an absolute path from the folder of its crate on.
+fn from_crate(path: &str) -> Option<&str> {
+    let sources = ["/src/", "/tests/", "/examples/", "/benches/"];
+    let sources = sources
+        .iter()
+        .filter_map(|folder| path.rfind(folder))
+        .max()?;
+    let crate_folder = path[..sources].rfind('/')? + 1;
+    path.starts_with('/').then(|| &path[crate_folder..])
 }
 
 #[cfg(test)]
@@ -106,5 +119,8 @@ mod tests {
         let std = "/rustc/0123/library/core/src/option.rs";
         assert_eq!(source_path(std), "core/src/option.rs");
         assert_eq!(source_path("scenarios/src/x.rs"), "scenarios/src/x.rs");
+        assert_eq!(source_path("/home/src/my/src/x.rs"), "my/src/x.rs");
+        assert_eq!(source_path("/home/my/tests/x.rs"), "my/tests/x.rs");
+        assert_eq!(source_path("/x.rs"), "/x.rs");
     }
 }

@@ -100,7 +100,7 @@ const CONTAINERS: [&str; 11] = [
     "capnp-1",
     "capnp-futures-",
     "dismantle-sim-",
-    "/sim/src/",
+    "sim/src/",
 ];
 
 /// Who allocated for itself: the innermost function that is no container's.
@@ -108,17 +108,14 @@ fn allocated_by(frames: &[Place]) -> Option<&Place> {
     let is_hook = |place: &Place| place.function.contains("__rust_");
     let is_container = |place: &Place| {
         let path = place.path.as_str();
-        path.is_empty() || CONTAINERS.iter().any(|part| path.contains(part))
+        path.is_empty() || CONTAINERS.iter().any(|part| path.starts_with(part))
     };
     let caller = frames.iter().position(is_hook).map_or(0, |hook| hook + 1);
     frames[caller..].iter().find(|place| !is_container(place))
 }
 
-/// The file, from its crate's folder on, and the line: the same on every machine.
 fn site(place: &Place) -> String {
-    let source = place.path.rfind("/src/").unwrap_or(0);
-    let folder = place.path[..source].rfind('/').map_or(0, |slash| slash + 1);
-    format!("{}:{}", &place.path[folder..], place.line)
+    format!("{}:{}", place.path, place.line)
 }
 
 /// The finding of memory that a run leaves each time; `places` are the named frames of each
