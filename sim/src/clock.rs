@@ -31,14 +31,11 @@ impl Clock {
         timers.first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// Moves to the next timer and fires it; whether there was one.
-    pub(crate) fn advance(&self) -> bool {
-        let Some(((deadline, _), waker)) = self.timers.borrow_mut().pop_first() else {
-            return false;
-        };
+    /// Moves to the next timer, if there is one; whom it wakes.
+    pub(crate) fn advance(&self) -> Option<Waker> {
+        let ((deadline, _), waker) = self.timers.borrow_mut().pop_first()?;
         self.now_us.set(deadline);
-        waker.wake();
-        true
+        Some(waker)
     }
 
     fn insert(&self, deadline_us: u64, made: Option<(u64, u64)>, waker: Waker) -> (u64, u64) {

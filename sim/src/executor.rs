@@ -25,7 +25,7 @@ use crate::decision::{Part, Question, share};
 use crate::heap::uncounted;
 use crate::name::Name;
 use crate::run::{Sim, Stopped};
-use crate::trace::EventKind;
+use crate::trace::{self, EventKind};
 
 /// Priorities are numbers below this.
 const PRIORITIES: usize = 16;
@@ -61,6 +61,7 @@ pub(crate) static QUESTIONS: [Question; 3] = [
 const POLL: EventKind = EventKind::new("poll");
 const WAKE: EventKind = EventKind::new("wake");
 const SPAWN: EventKind = EventKind::new("spawn");
+const WAITS: EventKind = EventKind::new("waits");
 const DONE: EventKind = EventKind::new("done");
 const CHANGE: EventKind = EventKind::new("priorities-change");
 
@@ -96,6 +97,8 @@ struct Task {
     must_end: bool,
     since_step: u64,
     wait: Wait,
+    /// The event of its last wake.
+    woken: Option<u64>,
     priority: u32,
     epoch: u32,
 }
@@ -135,8 +138,11 @@ impl Ready {
 struct TaskWaker {
     key: usize,
     task: u64,
-    inbox: Arc<Mutex<Vec<(usize, u64)>>>,
+    inbox: Arc<Mutex<Vec<Woken>>>,
 }
+
+/// A task's place and number, and the last event before its waker was called.
+type Woken = (usize, u64, Option<u64>);
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
@@ -146,7 +152,7 @@ impl Wake for TaskWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         let pause = uncounted();
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.push((self.key, self.task));
+        inbox.push((self.key, self.task, trace::last()));
         drop(inbox);
         drop(pause);
     }
@@ -157,9 +163,9 @@ impl Wake for TaskWaker {
 pub(crate) struct Executor {
     tasks: RefCell<Slab<Task>>,
     ready: RefCell<Ready>,
-    inbox: Arc<Mutex<Vec<(usize, u64)>>>,
+    inbox: Arc<Mutex<Vec<Woken>>>,
     /// Wakes taken from the inbox, kept to reuse its memory.
-    drained: RefCell<Vec<(usize, u64)>>,
+    drained: RefCell<Vec<Woken>>,
     sequence: Cell<u64>,
     /// How many tasks each owner's spawners have made.
     spawned: RefCell<BTreeMap<&'static str, u32>>,
@@ -220,6 +226,7 @@ impl Executor {
             must_end,
             since_step: 0,
             wait: ("its first poll", None),
+            woken: None,
             priority: 0,
             epoch: u32::MAX,
         });
@@ -280,7 +287,7 @@ impl Executor {
         let mut tasks = self.tasks.borrow_mut();
         let mut ready = self.ready.borrow_mut();
         let pause = uncounted();
-        for (key, sequence) in wakes.drain(..) {
+        for (key, sequence, cause) in wakes.drain(..) {
             let Some(task) = tasks
                 .get_mut(key)
                 .filter(|t| t.sequence == sequence && !t.queued)
@@ -294,7 +301,8 @@ impl Executor {
             }
             let behind = polled == Some((key, sequence));
             ready.push(behind, task.priority, (key, sequence));
-            sim.event(WAKE, task.name, [0, 0]);
+            sim.event_due_to(cause, WAKE, task.name, [0, 0]);
+            task.woken = trace::last();
         }
         drop((tasks, ready));
         drop(pause);
@@ -320,15 +328,17 @@ impl Executor {
     pub(crate) fn step(&self, sim: &Sim) {
         let next = self.ready.borrow_mut().pop();
         let (key, sequence) = next.expect("a task is ready");
-        let (name, born, waker, mut future) = {
+        let (name, born, waker, woken, mut future) = {
             let mut tasks = self.tasks.borrow_mut();
             let task = tasks.get_mut(key).expect("a ready task is there");
             task.queued = false;
             let future = task.future.take().expect("only one task runs at a time");
-            (task.name, task.born, task.waker.clone(), future)
+            let waker = task.waker.clone();
+            (task.name, task.born, waker, task.woken, future)
         };
         let step = sim.begin_step(name);
-        sim.event(POLL, name, [0, 0]);
+        sim.event_due_to(woken, POLL, name, [0, 0]);
+        let outer = sim.trace().enter();
         self.running.set(Some(((key, sequence), name)));
         self.wait.set(None);
         let mut context = Context::from_waker(&waker);
@@ -346,8 +356,14 @@ impl Executor {
             task.future = Some(future);
             task.since_step = step;
             task.wait = self.wait.take().unwrap_or(("a wake", None));
+            let (what, on) = task.wait;
+            sim.remark(WAITS, name, || match on {
+                Some(on) => format!("{what} {on}"),
+                None => what.to_owned(),
+            });
         }
         self.running.set(None);
+        sim.trace().leave(outer);
         sim.turn(None);
         self.drain(sim, Some((key, sequence)));
     }

@@ -22,6 +22,9 @@ pub struct Panic {
     pub message: String,
 }
 
+/// Is told of each panic of a thread, where it is raised.
+pub(crate) type Told = Box<dyn Fn(&Panic)>;
+
 /// The payload of a panic that a fault asked for: data, not a finding.
 pub(crate) struct Injected;
 
@@ -29,6 +32,7 @@ thread_local! {
     static ACTIVE: Cell<bool> = const { Cell::new(false) };
     static SEEN: RefCell<Vec<Panic>> = const { RefCell::new(Vec::new()) };
     static RECORDER: RefCell<Option<Arc<dyn Recorder>>> = const { RefCell::new(None) };
+    static TOLD: RefCell<Option<Told>> = const { RefCell::new(None) };
 }
 
 /// Unwinds as a server does that panics, without the panic hook: the fault injected on purpose.
@@ -37,7 +41,7 @@ pub fn inject_panic() -> ! {
 }
 
 /// Starts collecting this thread's panics, until the thread ends.
-pub(crate) fn collect(recorder: Option<Arc<dyn Recorder>>) {
+pub(crate) fn collect(recorder: Option<Arc<dyn Recorder>>, told: Option<Told>) {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let before = std::panic::take_hook();
@@ -51,6 +55,7 @@ pub(crate) fn collect(recorder: Option<Arc<dyn Recorder>>) {
     });
     ACTIVE.set(true);
     RECORDER.set(recorder);
+    TOLD.set(told);
 }
 
 /// Takes the panics seen since the last call.
@@ -75,6 +80,7 @@ fn store(info: &PanicHookInfo<'_>) {
             recorder.panic(&panic);
         }
     });
+    TOLD.with_borrow(|told| told.iter().for_each(|told| told(&panic)));
     SEEN.with_borrow_mut(|seen| seen.push(panic));
     drop(pause);
 }

@@ -3,14 +3,21 @@
 //! The digest is always on and streams; the events themselves are kept only when asked for.
 //! An event holds no pointer, no thread and no duration, so that two runs of one plan can be
 //! compared byte for byte.
+//!
+//! A kept event also says in whose turn it happened and which event brought it about. What a
+//! moment is inside of — a poll, an action of the owner, a destruction — is its cause; a wake is
+//! due to the last event before the waker was called, a poll to the wake before it. None of that
+//! is hashed, and where no events are kept it costs a few moves between registers.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
 use crate::heap::uncounted;
 use crate::name::{FNV_START, Name, fnv};
+use crate::run::Recorder;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A kind of event. Each layer brings its own: `sim` knows no bytes, `transport` does.
@@ -36,7 +43,7 @@ impl EventKind {
 }
 
 /// What happened to one subject, with two numbers whose meaning the kind gives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -48,6 +55,34 @@ pub struct Event {
     pub step: u64,
     /// Virtual time, in microseconds.
     pub time_us: u64,
+    /// In whose turn: a task that was polled, or an action of the owner.
+    pub by: Option<Name>,
+    /// The number of the event that brought it about, from 0.
+    pub cause: Option<u64>,
+    /// More for people.
+    pub text: Option<Box<str>>,
+}
+
+/// What is known of an event beside what is hashed.
+#[derive(Default)]
+pub(crate) struct Aside {
+    pub(crate) step: u64,
+    pub(crate) time_us: u64,
+    pub(crate) by: Option<Name>,
+    /// `None`: what it happens inside of.
+    pub(crate) cause: Option<u64>,
+    pub(crate) text: Option<String>,
+}
+
+thread_local! {
+    /// The last event that this thread's run has kept. Wakers ask for it: they must be `Send`,
+    /// and a run is not.
+    static LAST: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The number of the last event that was kept on this thread.
+pub(crate) fn last() -> Option<u64> {
+    LAST.get()
 }
 
 impl fmt::Display for Event {
@@ -98,27 +133,49 @@ pub(crate) struct Trace {
     digest: Cell<u64>,
     keeps: Cell<bool>,
     kept: RefCell<Vec<Event>>,
+    /// The event that what happens now happens inside of.
+    scope: Cell<Option<u64>>,
+    /// Told of each event that is kept.
+    recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl Trace {
-    pub(crate) fn new(keep: bool) -> Self {
+    pub(crate) fn new(keep: bool, recorder: Option<Arc<dyn Recorder>>) -> Self {
         Self {
             digest: Cell::new(0),
             keeps: Cell::new(keep),
             kept: RefCell::default(),
+            scope: Cell::new(None),
+            recorder,
         }
     }
 
-    /// Records an event; `at` gives step and time, if it is to be kept.
+    /// Whether events are kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps.get()
+    }
+
+    /// What happens from here on happens inside of the last event; gives what it was inside of
+    /// before, for [`Trace::leave`].
+    pub(crate) fn enter(&self) -> Option<u64> {
+        self.scope.replace(last())
+    }
+
+    /// What happens from here on happens inside of `outer`.
+    pub(crate) fn leave(&self, outer: Option<u64>) {
+        self.scope.set(outer);
+    }
+
+    /// Records an event; `aside` gives the rest, if it is to be kept.
     ///
-    /// These two are not hashed: every poll and every move of the clock is an event itself.
+    /// That is not hashed: every poll and every move of the clock is an event itself.
     #[inline]
     pub(crate) fn record(
         &self,
         kind: EventKind,
         subject: Name,
         numbers: [u64; 2],
-        at: impl FnOnce() -> (u64, u64),
+        aside: impl FnOnce() -> Aside,
     ) {
         let mut bytes = [0; 32];
         let words = [kind.id, subject.id(), numbers[0], numbers[1]];
@@ -129,23 +186,45 @@ impl Trace {
         self.digest
             .set(xxh3_64_with_seed(&bytes, self.digest.get()));
         if self.keeps.get() {
-            self.keep(kind, subject, numbers, at());
+            self.keep(kind, subject, numbers, aside);
+        }
+    }
+
+    /// Keeps an event that is no part of the digest, if events are kept.
+    pub(crate) fn remark(&self, kind: EventKind, subject: Name, aside: impl FnOnce() -> Aside) {
+        if self.keeps.get() {
+            self.keep(kind, subject, [0, 0], aside);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn keep(&self, kind: EventKind, subject: Name, numbers: [u64; 2], (step, time_us): (u64, u64)) {
+    fn keep(
+        &self,
+        kind: EventKind,
+        subject: Name,
+        numbers: [u64; 2],
+        aside: impl FnOnce() -> Aside,
+    ) {
         let pause = uncounted();
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() < TRACE_EVENTS_MAX {
-            kept.push(Event {
+        let number = self.kept.borrow().len();
+        if number < TRACE_EVENTS_MAX {
+            let aside = aside();
+            let event = Event {
                 kind,
                 subject,
                 numbers,
-                step,
-                time_us,
-            });
+                step: aside.step,
+                time_us: aside.time_us,
+                by: aside.by,
+                cause: aside.cause.or(self.scope.get()),
+                text: aside.text.map(String::into_boxed_str),
+            };
+            if let Some(recorder) = &self.recorder {
+                recorder.event(number as u64, &event);
+            }
+            self.kept.borrow_mut().push(event);
+            LAST.set(Some(number as u64));
         }
         drop(pause);
     }

@@ -14,7 +14,7 @@ use crate::heap::uncounted;
 use crate::name::Name;
 use crate::rule::{Judge, Moment, PROPERTY, Rule};
 use crate::run::{Phase, Sim};
-use crate::trace::EventKind;
+use crate::trace::{EventKind, Trace};
 
 const CREATED: EventKind = EventKind::new("created");
 const DESTROYED: EventKind = EventKind::new("destroyed");
@@ -127,11 +127,17 @@ struct State {
 }
 
 /// Ends a destruction when it is dropped, in a panic too.
-pub(crate) struct Destruction<'a>(&'a Tracker);
+pub(crate) struct Destruction<'a> {
+    tracker: &'a Tracker,
+    trace: &'a Trace,
+    /// The event that it happens inside of.
+    outer: Option<u64>,
+}
 
 impl Drop for Destruction<'_> {
     fn drop(&mut self) {
-        self.0.0.borrow_mut().open.pop();
+        self.tracker.0.borrow_mut().open.pop();
+        self.trace.leave(self.outer);
     }
 }
 
@@ -174,13 +180,13 @@ impl Tracker {
     }
 
     /// Records the destruction of the object at `key`.
-    fn end(&self, sim: &Sim, key: usize) -> Destruction<'_> {
+    fn end<'a>(&'a self, sim: &'a Sim, key: usize) -> Destruction<'a> {
         let (name, born) = self.0.borrow_mut().live.remove(key);
         self.destroy(sim, name, born)
     }
 
     /// Records the destruction of something that is there since `born`.
-    pub(crate) fn destroy(&self, sim: &Sim, name: Name, born: u64) -> Destruction<'_> {
+    pub(crate) fn destroy<'a>(&'a self, sim: &'a Sim, name: Name, born: u64) -> Destruction<'a> {
         let pause = uncounted();
         let mut guard = self.0.borrow_mut();
         let state = &mut *guard;
@@ -216,10 +222,15 @@ impl Tracker {
         drop(guard);
         drop(pause);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
+        let outer = sim.trace().enter();
         for (rule, detail) in broken {
             sim.breach(PROPERTY, rule, name, detail);
         }
-        Destruction(self)
+        Destruction {
+            tracker: self,
+            trace: sim.trace(),
+            outer,
+        }
     }
 
     pub(crate) fn finish(&self) -> Outcome {

@@ -220,7 +220,7 @@ fn the_recorder_is_told_of_a_panic_before_the_end() {
         fn panic(&self, panic: &Panic) {
             self.0.lock().unwrap().push(panic.message.clone());
         }
-        fn turn(&self, step: u64, _: Phase, who: Option<Name>) {
+        fn turn(&self, step: u64, _: u64, _: Phase, who: Option<Name>) {
             let who = who.map_or("owner".to_owned(), |name| name.to_string());
             self.0.lock().unwrap().push(format!("{step} {who}"));
         }

@@ -197,7 +197,9 @@ impl Interpose for Injector {
             return work();
         }
         let behaviour = Behaviour::from_word(WHATS[what as usize], || ask(2));
-        self.sim.event(INJECTED, self.name, [u64::from(call), what]);
+        let numbers = [u64::from(call), what];
+        let text = || WHATS[what as usize].to_owned();
+        self.sim.event_saying(INJECTED, self.name, numbers, text);
         behave(&self.sim, behaviour, ask(1) == 1, work)
     }
 }

@@ -22,7 +22,7 @@ use futures::FutureExt;
 use slab::Slab;
 
 use crate::ending::Ending;
-use crate::protocol::Watch;
+use crate::protocol::{Watch, words};
 
 const QUEUED: EventKind = EventKind::new("queued");
 const SENT: EventKind = EventKind::new("sent");
@@ -175,9 +175,13 @@ impl OutgoingMessage for Outgoing {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
-        let words = self.inner.size_in_words() as u64;
+        let size_words = self.inner.size_in_words() as u64;
         let message = self.message;
-        message.sim().event(QUEUED, message.name(), [words, 0]);
+        message
+            .sim()
+            .event_saying(QUEUED, message.name(), [size_words, 0], || {
+                words(self.inner.get_body_as_reader())
+            });
         let watch = self.watch;
         let too_late = watch.filter(|watch| watch.sent(self.inner.get_body_as_reader()));
         let number = self.ending.queue();
@@ -215,7 +219,7 @@ impl Incoming {
         watch: Option<&Watch>,
         inner: Box<dyn IncomingMessage>,
     ) -> Box<Self> {
-        sim.event(RECEIVED, name, [0, 0]);
+        sim.event_saying(RECEIVED, name, [0, 0], || words(inner.get_body()));
         if let Some(watch) = watch {
             watch.received(inner.get_body());
         }

@@ -21,6 +21,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::bytes::Bytes;
 use crate::pipe::End;
+use crate::protocol::words;
 
 const HEARD: EventKind = EventKind::new("heard");
 const SAID: EventKind = EventKind::new("said");
@@ -205,7 +206,10 @@ impl RawPeer {
 
     /// Queues bytes; they are written as the pipe takes them.
     pub fn send(&self, bytes: &[u8]) {
-        self.sim.event(SAID, self.name, [bytes.len() as u64, 0]);
+        let size_bytes = bytes.len() as u64;
+        let text = || in_words(bytes);
+        self.sim
+            .event_saying(SAID, self.name, [size_bytes, 0], text);
         self.shared.borrow_mut().outbox.put(bytes);
         self.wake();
     }
@@ -291,7 +295,7 @@ async fn read(
         while let Some(length) = frame_bytes(&stream).filter(|length| *length <= stream.len()) {
             let bytes: Vec<u8> = stream.drain(..length).collect();
             let says = decode(&bytes).unwrap_or(Says::Other);
-            sim.event(HEARD, name, [length as u64, 0]);
+            sim.event_saying(HEARD, name, [length as u64, 0], || in_words(&bytes));
             shared.borrow_mut().heard.push(Heard { says, bytes });
         }
     }
@@ -307,6 +311,15 @@ fn frame_bytes(stream: &[u8]) -> Option<usize> {
     let table = (segments / 2 + 1) * 8;
     let lengths = (0..segments).map(|index| u32_at(4 + 4 * index));
     Some(table + 8 * lengths.sum::<Option<usize>>()?)
+}
+
+/// The message of a frame in words; bytes that are none are counted.
+fn in_words(mut bytes: &[u8]) -> String {
+    let size_bytes = bytes.len();
+    match serialize::read_message(&mut bytes, ReaderOptions::new()) {
+        Ok(message) => words(message.get_root()),
+        Err(_) => format!("{size_bytes} bytes that are no message"),
+    }
 }
 
 fn decode(mut bytes: &[u8]) -> capnp::Result<Says> {

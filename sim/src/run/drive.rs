@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 
 use super::{Limit, Phase, Sim, Stopped};
 use crate::cut::Cut;
@@ -71,8 +72,9 @@ impl Sim {
                 }
                 Some(_) if self.cut() => return Ok(false),
                 Some(us) => {
-                    world.clock.advance();
+                    let timer = world.clock.advance();
                     self.event(TIME, Name::new("sim", "clock"), [us, 0]);
+                    timer.into_iter().for_each(Waker::wake);
                 }
             }
         }

@@ -30,7 +30,7 @@ use crate::panics::{self, Panic};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::stack::Region;
-use crate::trace::Trace;
+use crate::trace::{Event, EventKind, Trace};
 use crate::track::Tracker;
 
 /// The hash keys that the run's maps get: the order in which capnp-rpc 0.27 disconnects.
@@ -95,7 +95,11 @@ pub trait Recorder: Send + Sync {
     fn panic(&self, panic: &Panic);
     /// It is the turn of `who` after `step` steps: of a task that is polled, or of an action of the
     /// owner, which may never return. `None`: of the owner's own code.
-    fn turn(&self, step: u64, phase: Phase, who: Option<Name>);
+    fn turn(&self, step: u64, time_us: u64, phase: Phase, who: Option<Name>);
+    /// This event is kept, under this number.
+    fn event(&self, _number: u64, _event: &Event) {}
+    /// The run is over.
+    fn over(&self) {}
 }
 
 /// How to run a plan.
@@ -183,6 +187,18 @@ impl Runner {
     }
 }
 
+/// Keeps an event where a panic is raised: that of its end is behind all that it unwinds.
+fn told(sim: &Sim) -> panics::Told {
+    const RAISED: EventKind = EventKind::new("panic-raised");
+    let world = Rc::downgrade(&sim.0);
+    Box::new(move |panic| {
+        if let Some(sim) = world.upgrade().map(Sim) {
+            let text = || format!("{}: {}", panic.site, panic.message);
+            sim.remark(RAISED, sim.culprit(), text);
+        }
+    })
+}
+
 /// Runs `body` once as `plan` says, on a runner of its own.
 pub fn run(plan: &Plan, body: impl FnOnce(&Sim) -> Result<(), Stopped> + Send) -> Report {
     Runner::new().run(plan, &Options::default(), body)
@@ -210,7 +226,7 @@ fn on_this_thread(
         region: region.cloned(),
         limits: plan.limits,
         decisions: RefCell::new(Decisions::new(plan.given(), options.seed, recorder)),
-        trace: Trace::new(options.trace),
+        trace: Trace::new(options.trace, options.recorder.clone()),
         detailed: options.trace,
         recorder: options.recorder.clone(),
         phase: Cell::new(Phase::Build),
@@ -229,6 +245,7 @@ fn on_this_thread(
         owner_steps: Cell::new(0),
         carried: RefCell::default(),
         stopped: Cell::new(false),
+        acting: Cell::new(None),
         limit: Cell::new(None),
         panics: RefCell::default(),
         breaches: RefCell::default(),
@@ -247,7 +264,7 @@ fn on_this_thread(
     if !options.unpinned {
         entropy::pin(keys);
     }
-    panics::collect(options.recorder.clone());
+    panics::collect(options.recorder.clone(), options.trace.then(|| told(&sim)));
     let last_words = options.last_words.clone().map(LastWords::new);
     drop(pause);
     match region {
@@ -259,6 +276,11 @@ fn on_this_thread(
         }
     }
     drop(last_words);
+    if let Some(recorder) = &options.recorder {
+        let pause = uncounted();
+        recorder.over();
+        drop(pause);
+    }
     let pause = uncounted();
     let mut report = sim.report();
     report.never_asked = plan.unused(|id| sim.0.decisions.borrow().used(id));

@@ -19,7 +19,7 @@ use crate::plan::Limits;
 use crate::report::{ByPhase, Held, StackBytes};
 use crate::rule::Rule;
 use crate::stack::{Mark, Region};
-use crate::trace::{EventKind, Trace};
+use crate::trace::{Aside, EventKind, Trace};
 use crate::track::{Tracked, Tracker};
 
 const PHASE: EventKind = EventKind::new("phase");
@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) owner_steps: Cell<u64>,
     pub(super) carried: RefCell<Vec<(Name, Rc<Cell<u64>>)>>,
     pub(super) stopped: Cell<bool>,
+    /// The owner's action that is under way.
+    pub(super) acting: Cell<Option<Name>>,
     pub(super) limit: Cell<Option<Limit>>,
     pub(super) panics: RefCell<Vec<Panic>>,
     pub(super) breaches: RefCell<Vec<Breach>>,
@@ -143,6 +145,7 @@ impl Sim {
     /// [`Stopped`] after a panic, now or before; the action is run all the same.
     pub fn act<T>(&self, name: Name, action: impl FnOnce() -> T) -> Result<Option<T>, Stopped> {
         self.event(ACTION, name, [0, 0]);
+        let (outer, acted) = (self.0.trace.enter(), self.0.acting.replace(Some(name)));
         self.turn(Some(name));
         let stopped = self.0.stopped.get();
         let result = if self.0.detailed && self.phase() == Phase::Teardown {
@@ -150,6 +153,8 @@ impl Sim {
         } else {
             self.catch(action)
         };
+        self.0.trace.leave(outer);
+        self.0.acting.set(acted);
         self.turn(self.current_task());
         if stopped { Err(Stopped) } else { result }
     }
@@ -230,8 +235,13 @@ impl Sim {
     /// # Errors
     /// [`Stopped`] after a panic in one of them; the others are dropped all the same.
     pub fn drop_executor(&self) -> Result<(), Stopped> {
-        self.event(ACTION, Name::new("owner", "executor"), [0, 0]);
-        self.0.executor.close(self)
+        let name = Name::new("owner", "executor");
+        self.event(ACTION, name, [0, 0]);
+        let (outer, acted) = (self.0.trace.enter(), self.0.acting.replace(Some(name)));
+        let closed = self.0.executor.close(self);
+        self.0.trace.leave(outer);
+        self.0.acting.set(acted);
+        closed
     }
 
     // ---- what is recorded
@@ -265,8 +275,35 @@ impl Sim {
     /// Records an event; `numbers` mean what `kind` says.
     #[inline]
     pub fn event(&self, kind: EventKind, subject: Name, numbers: [u64; 2]) {
-        let at = || (self.0.step.get(), self.now_us());
-        self.0.trace.record(kind, subject, numbers, at);
+        let aside = || self.aside();
+        self.0.trace.record(kind, subject, numbers, aside);
+    }
+
+    /// Records an event, with `text` for people if events are kept. It must do nothing else: with
+    /// and without a trace a run is the same.
+    #[inline]
+    pub fn event_saying(
+        &self,
+        kind: EventKind,
+        subject: Name,
+        numbers: [u64; 2],
+        text: impl FnOnce() -> String,
+    ) {
+        self.0
+            .trace
+            .record(kind, subject, numbers, || self.saying(text));
+    }
+
+    /// Keeps an event that is no part of the digest, if events are kept: for what people want to
+    /// know and what follows from other events.
+    #[inline]
+    pub fn remark(&self, kind: EventKind, subject: Name, text: impl FnOnce() -> String) {
+        self.0.trace.remark(kind, subject, || self.saying(text));
+    }
+
+    /// Whether events are kept: whether to find out more for them.
+    pub fn is_traced(&self) -> bool {
+        self.0.trace.keeps()
     }
 
     /// An injected fault holds something up for good: `count` of what it keeps back.
@@ -299,7 +336,8 @@ impl Sim {
         // The report's copies are not the run's.
         let pause = uncounted();
         let rule = given.clone();
-        self.event(BREACH, subject, [hash(rule.as_bytes()), 0]);
+        let text = || format!("{property} {rule}: {detail}");
+        self.event_saying(BREACH, subject, [hash(rule.as_bytes()), 0], text);
         let mut breaches = self.0.breaches.borrow_mut();
         if breaches.len() < BREACHES_MAX {
             breaches.push(Breach {
@@ -352,6 +390,41 @@ impl Sim {
 
     // ---- for the modules beside this one
 
+    /// Records an event that another one, which is not what it happens inside of, brought about.
+    #[inline]
+    pub(crate) fn event_due_to(
+        &self,
+        cause: Option<u64>,
+        kind: EventKind,
+        subject: Name,
+        numbers: [u64; 2],
+    ) {
+        self.0.trace.record(kind, subject, numbers, || Aside {
+            cause,
+            ..self.aside()
+        });
+    }
+
+    fn aside(&self) -> Aside {
+        Aside {
+            step: self.0.step.get(),
+            time_us: self.now_us(),
+            by: self.current_task().or(self.0.acting.get()),
+            ..Aside::default()
+        }
+    }
+
+    fn saying(&self, text: impl FnOnce() -> String) -> Aside {
+        Aside {
+            text: Some(text()),
+            ..self.aside()
+        }
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
     }
@@ -382,7 +455,8 @@ impl Sim {
     pub(crate) fn turn(&self, who: Option<Name>) {
         if let Some(recorder) = &self.0.recorder {
             let pause = uncounted();
-            recorder.turn(self.0.step.get(), self.phase(), who);
+            let (step, time_us) = (self.0.step.get(), self.now_us());
+            recorder.turn(step, time_us, self.phase(), who);
             drop(pause);
         }
     }

@@ -158,6 +158,17 @@ impl Fault {
             .collect()
     }
 
+    /// What it is and what it waited for, for people.
+    fn in_words(&self) -> String {
+        let Self { what, when, at, .. } = self;
+        match *when {
+            "byte" => format!("{what} before a byte of the stream"),
+            "time" => format!("{what} after {at} ms"),
+            "operation" | "rest" => format!("{what} at {when} {at}"),
+            kind => format!("{what}, {} bytes into {kind} {at}", self.byte),
+        }
+    }
+
     /// One that waits for a byte of the stream.
     pub(super) const fn at_byte(what: &'static str) -> Self {
         Self {
@@ -203,7 +214,8 @@ impl Pipe {
         let name = {
             let state = self.0.borrow();
             let number = WHATS.iter().position(|what| *what == fault.what);
-            sim.event(FAULT, state.name, [number.unwrap_or(0) as u64, state.read]);
+            let numbers = [number.unwrap_or(0) as u64, state.read];
+            sim.event_saying(FAULT, state.name, numbers, || fault.in_words());
             state.name
         };
         match fault.what {

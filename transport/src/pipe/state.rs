@@ -17,6 +17,7 @@ use crate::cut::cut;
 const WRITTEN: EventKind = EventKind::new("written");
 const READ: EventKind = EventKind::new("read");
 const DELIVERED: EventKind = EventKind::new("delivered");
+const LOST: EventKind = EventKind::new("lost");
 const CLOSED: EventKind = EventKind::new("closed");
 const READER_GONE: EventKind = EventKind::new("reader-dropped");
 const WRITER_GONE: EventKind = EventKind::new("writer-dropped");
@@ -193,7 +194,11 @@ impl State {
     }
 
     pub(super) fn lose_backlog(&mut self) {
-        self.lost += self.backlog();
+        let backlog = self.backlog();
+        if backlog > 0 {
+            self.sim.remark(LOST, self.name, || backlog.to_string());
+        }
+        self.lost += backlog;
         self.in_flight.clear();
         self.readable.clear();
         if let Some(wire) = &mut self.wire {

@@ -25,6 +25,7 @@ mod decode;
 mod rule;
 mod tables;
 mod watch;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -35,6 +36,7 @@ use tables::{Half, Question, apply};
 
 pub use rule::Rule;
 pub(crate) use watch::{QUESTIONS, Watch};
+pub(crate) use words::words;
 
 /// A rule that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
