@@ -1,9 +1,11 @@
 //! One run, wherever it happens: a plan in, a report and the plan that was really run out.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use dismantle_sim::{Limit, Options, Plan, Recorder, Report, Runner, Seed, Value};
+use dismantle_sim::{
+    Event, Limit, Name, Options, Panic, Phase, Plan, Recorder, Report, Runner, Seed, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, LeftGroup, Place, check, leaves_heap, left_groups, left_heap};
@@ -12,6 +14,7 @@ use crate::over::Over;
 use crate::reached::Reached;
 use crate::report::{Phases, RunReport, Stack};
 use crate::scenario::{Scenario, find, play, vocabulary};
+use crate::told::{Said, Told};
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -22,6 +25,8 @@ pub struct Order<'a> {
     pub seed: Option<Seed>,
     /// Keep the events.
     pub trace: bool,
+    /// Keep what the run prints, and its panics.
+    pub prints: bool,
     /// Look at the events for what the run reached.
     pub reached: bool,
     /// What carries the bytes.
@@ -35,6 +40,7 @@ impl<'a> Order<'a> {
             plan,
             seed: None,
             trace: false,
+            prints: false,
             reached: false,
             over: Over::Pipe,
         }
@@ -48,8 +54,11 @@ pub struct Ran {
     pub report: RunReport,
     /// All answers that were not the default: running it again gives the same report.
     pub plan: Plan,
-    /// The events, one a line, if they were asked for.
-    pub trace: Vec<String>,
+    /// The events, if they were asked for; those before its end if the process died.
+    pub trace: Vec<Told>,
+    /// What it printed, and its panics, if that was asked for. In this process only the panics:
+    /// what is printed appears at once.
+    pub said: Vec<Said>,
     /// What it did of all that it might have done, if that was asked for.
     pub reached: Reached,
     /// What it left on the heap, and leaves each time, if nothing else explains it.
@@ -315,7 +324,9 @@ impl<'a> InProcess<'a> {
 
 impl InProcess<'_> {
     /// Runs once; the finding of what was left is for whoever can name places.
-    pub(crate) fn run_unnamed(&self, order: Order<'_>) -> io::Result<Ran> {
+    ///
+    /// The events are given apart.
+    pub(crate) fn run_unnamed(&self, order: Order<'_>) -> io::Result<(Ran, Vec<Event>)> {
         let options = Options {
             seed: order.seed,
             trace: order.trace || order.reached,
@@ -334,25 +345,59 @@ impl InProcess<'_> {
             true => Reached::of(&vocabulary(self.scenario(order.plan)?), &plan, &trace),
             false => Reached::default(),
         };
-        let lines = trace.iter().enumerate().filter(|_| order.trace);
-        Ok(Ran {
+        let ran = Ran {
             plan,
             reached,
-            trace: lines
-                .map(|(number, event)| format!("{number:>7} {event}"))
-                .collect(),
+            trace: Vec::new(),
+            said: Vec::new(),
             report: RunReport {
                 over: order.over,
                 ..RunReport::new(order.plan, order.seed, &report, check(&report))
             },
             left,
-        })
+        };
+        Ok((ran, trace))
+    }
+}
+
+/// The panics of a run in this process.
+#[derive(Default)]
+struct Panics(Mutex<(u64, u64, Vec<Said>)>);
+
+impl Recorder for Panics {
+    fn answer(&self, _: &str, _: &Value) {}
+
+    fn panic(&self, panic: &Panic) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, time_us, said) = &mut *state;
+        said.push(Said::panic(*step, *time_us, &panic.site, &panic.message));
+    }
+
+    fn turn(&self, step: u64, time_us: u64, _: Phase, _: Option<Name>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.0, state.1) = (step, time_us);
     }
 }
 
 impl Harness for InProcess<'_> {
     fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
-        let mut ran = self.run_unnamed(order)?;
+        let panics = Arc::<Panics>::default();
+        if order.prints {
+            self.record(Some(panics.clone()));
+        }
+        let ran = self.run_unnamed(order);
+        if order.prints {
+            self.record(None);
+        }
+        let (mut ran, trace) = ran?;
+        if order.trace {
+            let numbered = (0..).zip(&trace);
+            ran.trace = numbered
+                .map(|(number, event)| Told::of(number, event))
+                .collect();
+        }
+        let mut panics = panics.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ran.said = std::mem::take(&mut panics.2);
         ran.name_left(&mut self.places);
         Ok(ran)
     }

@@ -23,6 +23,7 @@ mod harness;
 mod over;
 mod reached;
 mod report;
+mod told;
 
 pub mod campaign;
 pub mod cuts;
@@ -48,3 +49,4 @@ pub use reached::{Coverage, Reached};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Planted, Scenario, find, vocabulary};
 pub use testing::{Check, Setting, check};
+pub use told::{Said, Told};

@@ -157,15 +157,14 @@ fn every_step_and_every_byte_is_cut_once() {
         ..Order::of(&plan)
     });
     let trace = whole.expect("it runs").trace;
-    let owner = trace.split(|line| line.contains(" heal ")).next();
+    let owner = trace.split(|event| event.kind == "heal").next();
     let owner = owner.expect("what comes before");
-    let steps = owner.iter().filter(|line| line.contains(" poll ")).count() as u64;
+    let steps = owner.iter().filter(|event| event.kind == "poll").count() as u64;
     let bytes = |direction: &str| -> u64 {
-        let marker = format!(" read pipe/{direction} ");
-        let reads = owner.iter().filter_map(|line| line.split_once(&marker));
-        reads
-            .map(|(_, bytes)| bytes.parse::<u64>().expect("a count"))
-            .sum()
+        let pipe = format!("pipe/{direction}");
+        let reads = owner.iter().filter(|event| event.kind == "read");
+        let reads = reads.filter(|event| event.subject == pipe);
+        reads.map(|event| event.numbers[0]).sum()
     };
     let (to_server, to_client) = (bytes("c2s"), bytes("s2c"));
     assert!(steps > 5 && to_server > 100 && to_client > 20);

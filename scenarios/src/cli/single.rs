@@ -1,4 +1,5 @@
-//! `run` and `replay`: one run, and a second one that has to be the same.
+//! `run` and `replay`: one run, and a second one that has to be the same. What the first one
+//! prints, and its panics, are shown with their moments on standard error.
 //!
 //! Over a Unix socketpair the second is left out: nothing promises that it is the same.
 
@@ -28,7 +29,13 @@ struct TraceLine<'a> {
 pub fn run(console: &mut Console, order: Order<'_>, known: &Known, out: Option<&Path>) -> Ended {
     let (plan, seed) = (order.plan, order.seed);
     let mut harness = console.harness();
-    let mut ran = harness.run(order)?;
+    let mut ran = harness.run(Order {
+        prints: true,
+        ..order
+    })?;
+    for said in &ran.said {
+        eprintln!("{said}");
+    }
     if order.over == Over::Pipe {
         // In another process: what a run takes from its process is not its plan's.
         let again = console.harness().run(order)?;
@@ -53,7 +60,7 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, out: Option<&
         for event in &ran.trace {
             console.json(&TraceLine {
                 kind: "event",
-                event: event.trim_start(),
+                event: event.to_string().trim_start(),
             })?;
         }
         console.json(report)?;
@@ -106,7 +113,10 @@ fn diverged(ran: &mut Ran, again: &Ran) {
         .find(|(one, other)| one != other);
     let parts = parts.map_or_else(
         || "`--trace` shows where they part".to_owned(),
-        |(one, other)| format!("they part at `{}` against `{}`", one.trim(), other.trim()),
+        |(one, other)| {
+            let [one, other] = [one, other].map(ToString::to_string);
+            format!("they part at `{}` against `{}`", one.trim(), other.trim())
+        },
     );
     ran.report.add(vec![nondeterministic(format!(
         "two runs of one plan gave the digests {} and {}: {parts}",

@@ -5,10 +5,12 @@
 //! print goes nowhere: upstream prints on standard output (`SystemTaskReaper`, `lib.rs`). Of what
 //! it prints on standard error the supervisor keeps the end.
 //!
-//! What is left when the process is gone stands in three files, its `Papers`: what it was
-//! doing, what a run gave away, and the raw stack of a fault. It ends with its standard input: a
+//! What is left when the process is gone stands in four files, its `Papers`: what it was
+//! doing, what a run gave away, the raw stack of a fault, and, if somebody wants to see it, what
+//! was printed in a single run. It ends with its standard input: a
 //! thread of it waits for that, so that no run outlives the supervisor, however that dies.
 
+mod log;
 mod places;
 mod process;
 mod progress;
@@ -71,11 +73,12 @@ enum Job {
         to: u64,
         sample: Option<u64>,
     },
-    /// Run once; write answers and panics to the log as they come.
+    /// Run once; write answers, panics, and events if asked for, to the log as they come.
     Run {
         plan: String,
         seed: Option<u64>,
         trace: bool,
+        prints: bool,
         reached: bool,
         over: Over,
     },
@@ -98,7 +101,6 @@ enum Reply {
     Ran {
         report: Box<RunReport>,
         plan: String,
-        trace: Vec<String>,
         reached: Reached,
         left: Vec<LeftGroup>,
         grown_bytes: u64,
@@ -107,24 +109,17 @@ enum Reply {
     Refused { why: String },
 }
 
-/// A line of the log of a single run.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LogLine {
-    Count(String, u64),
-    Word(String, String),
-    Panic(String, String),
-}
-
 /// The files that outlive a worker: they are the supervisor's, in memory and without a name, so
 /// that nothing is left when both processes are killed.
 struct Papers {
     /// What it is doing, in memory that both map: see `Progress`.
     progress: File,
-    /// The [`LogLine`]s of a single run.
+    /// The log of a single run, see `Log`.
     log: File,
     /// The faults: see `dismantle_sim::report_faults`.
     faults: File,
+    /// What was printed in a single run, if somebody wants to see it.
+    prints: File,
 }
 
 impl Papers {
@@ -139,18 +134,24 @@ impl Papers {
             progress,
             log: create("log")?,
             faults: create("faults")?,
+            prints: create("prints")?,
         })
     }
 
     /// The paths by which a worker finds the files of this process, progress first.
-    fn paths(&self) -> [String; 3] {
+    fn paths(&self) -> [String; 4] {
         let process = std::process::id();
         let path = |file: &File| format!("/proc/{process}/fd/{}", file.as_raw_fd());
-        [&self.progress, &self.log, &self.faults].map(path)
+        [&self.progress, &self.log, &self.faults, &self.prints].map(path)
+    }
+
+    /// Those that are emptied for a new job. Not the progress: the worker has it mapped.
+    fn emptied(&self) -> [&File; 3] {
+        [&self.log, &self.faults, &self.prints]
     }
 
     /// Opens the files of the supervisor.
-    fn open([progress, log, faults]: &[String; 3]) -> io::Result<Self> {
+    fn open([progress, log, faults, prints]: &[String; 4]) -> io::Result<Self> {
         // For appending: the supervisor empties them between jobs.
         let append = |path: &str| File::options().append(true).open(path);
         Ok(Self {
@@ -158,6 +159,7 @@ impl Papers {
             progress: File::options().read(true).write(true).open(progress)?,
             log: append(log)?,
             faults: append(faults)?,
+            prints: append(prints)?,
         })
     }
 }

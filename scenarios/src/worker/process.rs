@@ -6,6 +6,7 @@
     reason = "a supervisor watches the clock for polls that never return, and reads on threads"
 )]
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use dismantle_sim::Fault;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::log::Read as Log;
 use super::progress::Doing;
 use super::remains::Remains;
 use super::{Allowance, Job, Papers, Reply, WORKER_ARGUMENT};
@@ -93,7 +95,7 @@ impl Process {
         self.resident_bytes = 0;
         // Not cut short: the worker has it mapped.
         Doing::clear(&self.papers.progress)?;
-        for paper in [&self.papers.log, &self.papers.faults] {
+        for paper in self.papers.emptied() {
             paper.set_len(0)?;
         }
         self.stdin.write_all(&line)
@@ -177,6 +179,15 @@ impl Process {
         }
     }
 
+    /// What the log of a run that has come to its end says.
+    pub(super) fn log(&self) -> Log {
+        Log::of(
+            &all_of(&self.papers.log),
+            &all_of(&self.papers.prints),
+            None,
+        )
+    }
+
     /// Ends the worker, if it has not ended; what is left of it.
     pub(super) fn end(mut self) -> Remains {
         // It may have died already; either way it is gone then.
@@ -184,25 +195,26 @@ impl Process {
         drop(self.child.wait());
         let doing = self.doing();
         let errors = self.errors.join().unwrap_or_default();
-        let mut faults = Vec::new();
-        // What cannot be read explains nothing.
-        drop(read_from_start(&self.papers.faults, &mut faults));
-        let mut log = Vec::new();
-        drop(read_from_start(&self.papers.log, &mut log));
+        let prints = all_of(&self.papers.prints);
+        // In a run whose prints are wanted, standard error goes there.
+        let errors = [&errors[..], b"\n", &prints].concat();
         Remains {
+            log: Log::of(&all_of(&self.papers.log), &prints, doing.as_ref()),
             doing,
-            log,
             errors: String::from_utf8_lossy(&errors).into_owned(),
-            faults: Fault::read_all(&faults),
+            faults: Fault::read_all(&all_of(&self.papers.faults)),
             maps: self.maps.unwrap_or_default(),
         }
     }
 }
 
-fn read_from_start(mut file: &std::fs::File, bytes: &mut Vec<u8>) -> io::Result<()> {
-    io::Seek::rewind(&mut file)?;
-    file.read_to_end(bytes)?;
-    Ok(())
+/// What is in a file; what cannot be read explains nothing.
+fn all_of(mut file: &File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if io::Seek::rewind(&mut file).is_ok() {
+        drop(file.read_to_end(&mut bytes));
+    }
+    bytes
 }
 
 /// The whole lines of a stream: what a process was killed over is none.

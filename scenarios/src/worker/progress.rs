@@ -26,6 +26,7 @@ const KIND_WORDS: usize = 8;
 struct Record {
     seed: AtomicU64,
     step: AtomicU64,
+    time_us: AtomicU64,
     /// One more than the place in [`PHASES`].
     phase: AtomicU64,
     /// One more than the name's number; 0 if it has none.
@@ -61,11 +62,19 @@ impl Progress {
         Ok(Self(unsafe { &*start.cast::<Record>() }))
     }
 
-    /// It is the turn of `who`, or of nobody by name, after `step` steps of `seed`.
-    pub(super) fn note(&self, seed: u64, step: u64, phase: Phase, who: Option<Name>) {
+    /// It is the turn of `who`, or of nobody by name, after `step` steps of `seed`, at this virtual
+    /// time.
+    pub(super) fn note(
+        &self,
+        seed: u64,
+        [step, time_us]: [u64; 2],
+        phase: Phase,
+        who: Option<Name>,
+    ) {
         let record = self.0;
         record.seed.store(seed, Ordering::Relaxed);
         record.step.store(step, Ordering::Relaxed);
+        record.time_us.store(time_us, Ordering::Relaxed);
         record.phase.store(phase as u64 + 1, Ordering::Relaxed);
         let number = who.and_then(|who| who.index());
         let number = number.map_or(0, |number| u64::from(number) + 1);
@@ -94,6 +103,7 @@ fn store(words: &[AtomicU64], text: &str) {
 pub(super) struct Doing {
     pub(super) seed: u64,
     pub(super) step: u64,
+    pub(super) time_us: u64,
     pub(super) phase: &'static str,
     pub(super) who: Option<String>,
 }
@@ -108,20 +118,21 @@ impl Doing {
     pub(super) fn read(file: &File) -> Option<Self> {
         let mut bytes = [0; BYTES];
         file.read_exact_at(&mut bytes, 0).ok()?;
-        let (words, text) = bytes.split_at(4 * 8);
+        let (words, text) = bytes.split_at(5 * 8);
         let word = |index: usize| {
             let eight = words.as_chunks::<8>().0[index];
             u64::from_ne_bytes(eight)
         };
         let (owner, kind) = text.split_at(OWNER_WORDS * 8);
-        let number = match word(3) {
+        let number = match word(4) {
             0 => String::new(),
             number => format!("/{}", number - 1),
         };
-        let phase = PHASES.get(word(2).checked_sub(1)? as usize)?;
+        let phase = PHASES.get(word(3).checked_sub(1)? as usize)?;
         Some(Self {
             seed: word(0),
             step: word(1),
+            time_us: word(2),
             phase: phase_word(*phase),
             who: (owner[0] != 0).then(|| format!("{}/{}{number}", shown(owner), shown(kind))),
         })
@@ -159,19 +170,19 @@ mod tests {
                 &format!("exactly8/{}", &long[..64]),
             ),
         ] {
-            progress.note(u64::MAX, 7, phase, who);
+            progress.note(u64::MAX, [7, 1250], phase, who);
             let doing = Doing::read(&file).expect("noted");
             assert_eq!(
-                (doing.seed, doing.step, doing.phase),
-                (u64::MAX, 7, phase_word(phase))
+                (doing.seed, doing.step, doing.time_us, doing.phase),
+                (u64::MAX, 7, 1250, phase_word(phase))
             );
             assert_eq!(doing.who.as_deref(), Some(shown));
         }
-        progress.note(1, 8, Phase::Drive, None);
+        progress.note(1, [8, 0], Phase::Drive, None);
         assert_eq!(Doing::read(&file).expect("noted").who, None);
         Doing::clear(&file).expect("cleared");
         assert_eq!(Doing::read(&file), None);
-        progress.note(0, 0, Phase::Build, None);
+        progress.note(0, [0, 0], Phase::Build, None);
         assert_eq!(Doing::read(&file).map(|doing| doing.phase), Some("build"));
     }
 }

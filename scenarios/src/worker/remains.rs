@@ -3,12 +3,13 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use dismantle_sim::{Fault, Panic, Value};
+use dismantle_sim::Fault;
 use rustix::process::Signal;
 
+use super::Allowance;
+use super::log::Read;
 use super::progress::Doing;
 use super::symbols::{Function, Symbols, Walked, common, fold};
-use super::{Allowance, LogLine};
 use crate::check::{Finding, Turn, aborted, killed, out_of_memory, overflowed, spun};
 use crate::harness::{Order, Ran, recorded};
 use crate::reached::Reached;
@@ -28,8 +29,8 @@ const FRAMES_SHOWN_MAX: usize = 10;
 /// What is left of a worker.
 pub(super) struct Remains {
     pub(super) doing: Option<Doing>,
-    /// Answers and panics, as [`LogLine`]s; the last one may be torn.
-    pub(super) log: Vec<u8>,
+    /// What the run gave away.
+    pub(super) log: Read,
     /// The end of what it printed on standard error.
     pub(super) errors: String,
     pub(super) faults: Vec<Fault>,
@@ -39,8 +40,8 @@ pub(super) struct Remains {
 
 impl Remains {
     /// The result of a run that its process died of.
-    pub(super) fn died(&self, order: Order<'_>, status: ExitStatus, allowance: Allowance) -> Ran {
-        let (answers, panics) = self.recorded();
+    pub(super) fn died(self, order: Order<'_>, status: ExitStatus, allowance: Allowance) -> Ran {
+        let panics = &self.log.panics;
         let turn = self.turn();
         let fault = self.faults.iter().rfind(|fault| !fault.is_sample());
         let finding = if let Some(fault) = fault.filter(|fault| fault.overflow) {
@@ -63,22 +64,23 @@ impl Remains {
                 frames.unwrap_or_else(|| self.last_words()).trim(),
             )
         } else {
-            aborted(&panics)
+            aborted(panics)
         };
-        self.ran(order, &answers, finding)
+        self.ran(order, finding)
     }
 
     /// The result of a run whose process was killed by somebody else, as those before it.
-    pub(super) fn killed(&self, order: Order<'_>, status: ExitStatus) -> Ran {
+    pub(super) fn killed(self, order: Order<'_>, status: ExitStatus) -> Ran {
         let how = status.signal().map_or_else(String::new, signal_name);
         let why = format!(
             "one process after the other was ended from outside ({how}), as the kernel does"
         );
-        self.ran(order, &self.recorded().0, out_of_memory(&self.turn(), &why))
+        let finding = out_of_memory(&self.turn(), &why);
+        self.ran(order, finding)
     }
 
     /// The result of a run that did not come back; the faults are samples of where it was.
-    pub(super) fn spun(&self, order: Order<'_>, allowance: Allowance) -> Ran {
+    pub(super) fn spun(self, order: Order<'_>, allowance: Allowance) -> Ran {
         let turn = self.turn();
         let samples: Vec<&Fault> = self.faults.iter().filter(|f| f.is_sample()).collect();
         let deeper = |pair: &[&Fault]| pair[0].depth_bytes < pair[1].depth_bytes;
@@ -99,11 +101,15 @@ impl Remains {
                 spun(&turn, allowance.spin, place.as_ref(), &shown(&common))
             }
         };
-        self.ran(order, &self.recorded().0, finding)
+        self.ran(order, finding)
     }
 
-    fn ran(&self, order: Order<'_>, answers: &[(String, Value)], finding: Finding) -> Ran {
-        let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
+    fn ran(self, order: Order<'_>, finding: Finding) -> Ran {
+        let answers = self
+            .log
+            .answers
+            .iter()
+            .map(|(path, value)| (path.as_str(), value));
         Ran {
             report: RunReport {
                 steps: self.doing.as_ref().map_or(0, |doing| doing.step),
@@ -111,7 +117,8 @@ impl Remains {
                 ..RunReport::of_dead(order.plan, order.seed, vec![finding])
             },
             plan: recorded(order.plan, answers),
-            trace: Vec::new(),
+            trace: self.log.told,
+            said: self.log.said,
             reached: Reached::default(),
             left: Vec::new(),
         }
@@ -137,21 +144,6 @@ impl Remains {
                 .to_owned(),
             who: self.doing.as_ref().and_then(|doing| doing.who.clone()),
         }
-    }
-
-    /// The answers that the run was given, and the panics in it.
-    fn recorded(&self) -> (Vec<(String, Value)>, Vec<Panic>) {
-        let (mut answers, mut panics) = (Vec::new(), Vec::new());
-        for line in self.log.split(|byte| *byte == b'\n') {
-            match serde_json::from_slice(line) {
-                Ok(LogLine::Count(path, count)) => answers.push((path, Value::Count(count))),
-                Ok(LogLine::Word(path, word)) => answers.push((path, Value::Word(word))),
-                Ok(LogLine::Panic(site, message)) => panics.push(Panic { site, message }),
-                // The end of the file, or a line that the process was killed over.
-                Err(_) => {}
-            }
-        }
-        (answers, panics)
     }
 
     /// A very deep stack, folded: `1023 MiB of stack: cycle of 7 frames, 656 B, x 1636000: …`.

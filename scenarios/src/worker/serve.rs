@@ -7,14 +7,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use dismantle_sim::{Name, Panic, Phase, Plan, Recorder, Seed, Value, report_faults};
+use dismantle_sim::{Phase, Plan, Seed, report_faults};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
+use super::log::{Log, Of};
 use super::progress::Progress;
-use super::{Job, LogLine, Papers, Reply};
+use super::{Job, Papers, Reply};
 use crate::harness::{InProcess, Order, Seeds};
 use crate::scenario::{Scenario, find, vocabulary};
 
@@ -44,6 +46,7 @@ pub fn serve(
         scenarios,
         progress: Arc::new(Progress::open(&papers.progress)?),
         log: Arc::new(papers.log),
+        prints: Arc::new(papers.prints),
         first_bytes: None,
     };
     let jobs = jobs();
@@ -116,6 +119,7 @@ struct Worker<'a> {
     scenarios: &'a [&'a dyn Scenario],
     progress: Arc<Progress>,
     log: Arc<File>,
+    prints: Arc<File>,
     /// What was resident after the first job.
     first_bytes: Option<u64>,
 }
@@ -136,12 +140,12 @@ impl Worker<'_> {
                     sample,
                 };
                 for seed in from..to {
-                    self.progress.note(seed, 0, Phase::Build, None);
+                    self.progress.note(seed, [0, 0], Phase::Build, None);
                     if let Some(report) = self.harness.look(&seeds, seed)? {
                         say(replies, &Reply::Seed(Box::new(report)))?;
                     }
                 }
-                self.progress.note(to, 0, Phase::Build, None);
+                self.progress.note(to, [0, 0], Phase::Build, None);
                 Ok(Reply::Done {
                     grown_bytes: self.grown_bytes(),
                 })
@@ -150,30 +154,33 @@ impl Worker<'_> {
                 plan,
                 seed,
                 trace,
+                prints,
                 reached,
                 over,
             } => {
                 let plan = self.read(&plan)?;
-                let log = Log {
-                    file: self.log.clone(),
-                    progress: self.progress.clone(),
+                let of = Of {
                     seed: seed.unwrap_or(0),
+                    events: trace,
+                    prints: prints.then(|| self.prints.clone()),
                 };
-                log.progress.note(log.seed, 0, Phase::Build, None);
+                let log = Log::new(of, self.log.clone(), self.progress.clone());
                 self.harness.record(Some(Arc::new(log)));
+                let printing = prints.then(|| Printing::to(&self.prints)).transpose()?;
                 let ran = self.harness.run_unnamed(Order {
                     plan: &plan,
                     seed: seed.map(Seed),
                     trace,
+                    prints,
                     reached,
                     over,
                 });
                 self.harness.record(None);
-                let ran = ran?;
+                printing.map_or(Ok(()), Printing::end)?;
+                let (ran, _) = ran?;
                 Ok(Reply::Ran {
                     report: Box::new(ran.report),
                     plan: ran.plan.to_string(),
-                    trace: ran.trace,
                     reached: ran.reached,
                     left: ran.left,
                     grown_bytes: self.grown_bytes(),
@@ -193,36 +200,27 @@ impl Worker<'_> {
     }
 }
 
-/// Writes what a run gives away to a file, so that it outlives the process.
-struct Log {
-    file: Arc<File>,
-    progress: Arc<Progress>,
-    seed: u64,
+/// Standard output and standard error in a file, and where they went before.
+struct Printing {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
-impl Log {
-    fn write(&self, line: &LogLine) {
-        if let Ok(mut line) = serde_json::to_vec(line) {
-            line.push(b'\n');
-            // A full disk costs the record, not the run.
-            drop((&*self.file).write_all(&line));
-        }
-    }
-}
-
-impl Recorder for Log {
-    fn answer(&self, path: &str, value: &Value) {
-        self.write(&match value {
-            Value::Count(count) => LogLine::Count(path.to_owned(), *count),
-            Value::Word(word) => LogLine::Word(path.to_owned(), word.clone()),
-        });
+impl Printing {
+    fn to(file: &File) -> io::Result<Self> {
+        let printing = Self {
+            stdout: rustix::io::dup(rustix::stdio::stdout())?,
+            stderr: rustix::io::dup(rustix::stdio::stderr())?,
+        };
+        rustix::stdio::dup2_stdout(file)?;
+        rustix::stdio::dup2_stderr(file)?;
+        Ok(printing)
     }
 
-    fn panic(&self, panic: &Panic) {
-        self.write(&LogLine::Panic(panic.site.clone(), panic.message.clone()));
-    }
-
-    fn turn(&self, step: u64, phase: Phase, who: Option<Name>) {
-        self.progress.note(self.seed, step, phase, who);
+    fn end(self) -> io::Result<()> {
+        io::stdout().flush()?;
+        rustix::stdio::dup2_stdout(&self.stdout)?;
+        rustix::stdio::dup2_stderr(&self.stderr)?;
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use dismantle_sim::Plan;
 use rustix::process::Signal;
 
+use super::log::Read as Log;
 use super::process::{Heard, Process};
 use super::{Allowance, Job, Places, Reply};
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
@@ -151,6 +152,7 @@ impl Harness for Isolated {
             plan: order.plan.to_string(),
             seed: order.seed.map(|seed| seed.0),
             trace: order.trace,
+            prints: order.prints,
             reached: order.reached,
             over: order.over,
         };
@@ -161,11 +163,14 @@ impl Harness for Isolated {
                 Heard::Reply(Reply::Ran {
                     report,
                     plan,
-                    trace,
                     reached,
                     left,
                     grown_bytes,
                 }) => {
+                    let log = match (&self.process, order.trace || order.prints) {
+                        (Some(process), true) => process.log(),
+                        _ => Log::default(),
+                    };
                     self.replace_if_grown(grown_bytes);
                     self.suspect = None;
                     let vocabulary = |name: &str| find(&self.scenarios, name).map(vocabulary);
@@ -173,7 +178,8 @@ impl Harness for Isolated {
                     let mut ran = Ran {
                         report: *report,
                         plan,
-                        trace,
+                        trace: log.told,
+                        said: if order.prints { log.said } else { Vec::new() },
                         reached,
                         left,
                     };

@@ -1,4 +1,4 @@
-//! Bugs that end a run, or its process.
+//! Bugs that end a run, or its process. They print, as a program's own log does.
 
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped};
 
@@ -14,6 +14,13 @@ planted!(
     Panic,
     sim => {
         let bomb = Bomb(strikes(sim));
+        println!("a bomb, armed: {}", bomb.0);
+        let fuse = sim.sleep_us(1250);
+        sim.spawn(Name::new("owner", "fuse"), async {
+            fuse.await;
+            eprintln!("the fuse has burnt down");
+        });
+        sim.settle()?;
         sim.act(Name::new("owner", "drop-bomb"), || drop(bomb))?;
         Ok(())
     }
@@ -37,6 +44,9 @@ struct Bomb(bool);
 
 impl Drop for Bomb {
     fn drop(&mut self) {
+        if self.0 {
+            eprintln!("a bomb goes off");
+        }
         assert!(!self.0, "planted");
     }
 }
