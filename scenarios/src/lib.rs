@@ -27,6 +27,7 @@ mod told;
 
 pub mod campaign;
 pub mod cuts;
+pub mod explain;
 pub mod golden;
 pub mod growth;
 pub mod known;

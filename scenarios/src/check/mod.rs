@@ -66,7 +66,7 @@ pub enum Class {
 
 impl Class {
     /// The classes of properties that are observed while a run is on, as [`Breach`]es.
-    const OBSERVED: [Self; 5] = [
+    pub(crate) const OBSERVED: [Self; 5] = [
         Self::Protocol,
         Self::CallOrder,
         Self::DestructionOrder,

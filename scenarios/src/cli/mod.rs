@@ -102,6 +102,9 @@ enum Command {
         trace: bool,
         #[command(flatten)]
         known_dir: KnownDir,
+        /// Tell the story of the run: what happened, by whom and why, and what was in flight
+        #[arg(long)]
+        explain: bool,
     },
     /// Make a failing plan small: fewer operations and faults, the same finding
     Shrink(shrink::Arguments),
@@ -409,7 +412,11 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
                 trace,
                 ..Order::of(&plan)
             };
-            single::run(&mut console, order, &known, out.as_deref())
+            let wanted = single::Wanted {
+                out: out.as_deref(),
+                ..single::Wanted::default()
+            };
+            single::run(&mut console, order, &known, wanted)
         }
         Command::Fuzz(arguments) => fuzz::fuzz(&mut console, arguments),
         Command::Replay {
@@ -417,6 +424,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             over,
             trace,
             known_dir,
+            explain,
         } => {
             let known = console.known(&known_dir)?;
             let plan = console.read_plan(&plan)?;
@@ -425,7 +433,11 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
                 over,
                 ..Order::of(&plan)
             };
-            single::run(&mut console, order, &known, None)
+            let wanted = single::Wanted {
+                explain,
+                ..single::Wanted::default()
+            };
+            single::run(&mut console, order, &known, wanted)
         }
         Command::Accept(arguments) => known::accept(&mut console, arguments),
         Command::Shrink(arguments) => shrink::run(&mut console, arguments),

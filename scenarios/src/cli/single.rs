@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Console, Ended, Exit};
 use crate::campaign;
 use crate::check::{Class, nondeterministic};
+use crate::explain::Story;
 use crate::growth;
 use crate::harness::{Order, Ran};
 use crate::known::Known;
@@ -25,12 +26,22 @@ struct TraceLine<'a> {
     event: &'a str,
 }
 
-/// Runs as `order` says, twice, prints the report and writes the plan to `out`.
-pub fn run(console: &mut Console, order: Order<'_>, known: &Known, out: Option<&Path>) -> Ended {
+/// What is wanted of a run beside its report.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Its plan, in this file.
+    pub out: Option<&'a Path>,
+    /// Its story.
+    pub explain: bool,
+}
+
+/// Runs as `order` says, twice, and prints the report and what else is wanted.
+pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wanted<'_>) -> Ended {
     let (plan, seed) = (order.plan, order.seed);
     let mut harness = console.harness();
     let mut ran = harness.run(Order {
         prints: true,
+        trace: order.trace || wanted.explain,
         ..order
     })?;
     for said in &ran.said {
@@ -50,23 +61,36 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, out: Option<&
     for finding in &mut ran.report.findings {
         known.judge(plan.scenario(), finding);
     }
-    if let Some(path) = out {
+    if let Some(path) = wanted.out {
         let mut recorded = ran.plan.clone();
         recorded.signature = ran.report.signature.clone();
         campaign::write(path, &recorded.to_string())?;
     }
     let report = &ran.report;
+    let trace = ran.trace.iter().filter(|_| order.trace);
+    let story = wanted.explain.then(|| Story::of(&ran.trace, report));
     if console.json {
-        for event in &ran.trace {
+        for event in trace {
             console.json(&TraceLine {
                 kind: "event",
                 event: event.to_string().trim_start(),
             })?;
         }
+        if let Some(story) = &story {
+            for line in &story.lines {
+                console.json(line)?;
+            }
+            for item in &story.in_flight {
+                console.json(item)?;
+            }
+        }
         console.json(report)?;
     } else {
-        for event in &ran.trace {
+        for event in trace {
             console.text(&format!("{event}\n"))?;
+        }
+        if let Some(story) = &story {
+            console.text(&story.text())?;
         }
         console.text(&report.text())?;
         if let Some(kept_for) = &plan.signature {

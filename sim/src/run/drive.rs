@@ -14,6 +14,7 @@ use crate::report::{Report, StackBytes};
 use crate::trace::EventKind;
 
 const CUT: EventKind = EventKind::new("cut");
+const REST: EventKind = EventKind::new("at-rest");
 const TIME: EventKind = EventKind::new("time");
 const PANIC: EventKind = EventKind::new("panic");
 const INJECTED_PANIC: EventKind = EventKind::new("injected-panic");
@@ -216,6 +217,7 @@ impl Sim {
                 self.heal();
                 let settled = self.settle();
                 if settled.is_ok() {
+                    self.remark(REST, Name::new("owner", "schedule"), String::new);
                     let pause = uncounted();
                     world.pending.replace(world.executor.pending());
                     drop(pause);

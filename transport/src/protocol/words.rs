@@ -84,8 +84,8 @@ impl fmt::Display for Said {
                 disconnected,
                 reason,
             } => {
-                let kind = if *disconnected { "disconnected" } else { "" };
-                write!(f, "Abort {kind} `{reason}`")
+                let kind = if *disconnected { "disconnected " } else { "" };
+                write!(f, "Abort {kind}`{reason}`")
             }
             Self::Unimplemented(said) => write!(f, "Unimplemented: {said}"),
             Self::AboveLevelOne => f.write_str("something above level 1"),

@@ -309,7 +309,8 @@ impl World {
                     *kept.borrow_mut() = response;
                 }
                 Err(error) => {
-                    sim.event(FAILED, name, [exception_type(&error), 0]);
+                    let numbers = [exception_type(&error), 0];
+                    sim.event_saying(FAILED, name, numbers, || error.to_string());
                     errors.failed(name, &error);
                 }
             }

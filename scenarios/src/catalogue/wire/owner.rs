@@ -105,7 +105,7 @@ impl Owner {
                         sim.event(ANSWERED, name, [read(&answer), 0]);
                         *response.borrow_mut() = keeps_response.then_some(answer);
                     }
-                    Err(_) => sim.event(FAILED, name, [0, 0]),
+                    Err(error) => sim.event_saying(FAILED, name, [0, 0], || error.to_string()),
                 }
             }
         };
