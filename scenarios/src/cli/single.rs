@@ -55,6 +55,10 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
         {
             diverged(&mut ran, &again);
         }
+        if !order.trace {
+            // To keep a trace takes some stack of its own.
+            ran.report.stack_bytes = again.report.stack_bytes;
+        }
     }
     let scenario = console.scenario(plan.scenario())?;
     growth::examine(harness.as_mut(), scenario, order, &mut ran)?;

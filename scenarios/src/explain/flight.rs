@@ -261,8 +261,9 @@ fn item(what: &'static str, name: &str, text: String, number: Option<u64>) -> In
     }
 }
 
-/// The first of a sort, and how many more there are.
+/// The first of a sort, oldest first, and how many more there are.
 fn capped(mut items: Vec<InFlight>) -> Vec<InFlight> {
+    items.sort_by_key(|item| item.number);
     let more = items.len().saturating_sub(LISTED_MAX);
     if more > 0 {
         items.truncate(LISTED_MAX);
