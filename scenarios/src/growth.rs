@@ -378,7 +378,7 @@ pub fn is_of_growth(signature: &str) -> bool {
 }
 
 /// Sizes for the growth check of one run: small, because some workloads take O(n^2) time.
-const CHECK_SIZES: [u64; 3] = [100, 200, 400];
+pub(crate) const CHECK_SIZES: [u64; 3] = [100, 200, 400];
 /// Smaller still, for a plan that is to be shrunk, and run hundreds of times.
 const QUICK_SIZES: [u64; 3] = [25, 50, 100];
 /// A law is a finding only if this size, twice the last one, confirms it.
@@ -516,6 +516,13 @@ fn finding(growth: &Growth, class: Class, signature: String) -> Finding {
         detail,
         judged: Judged::default(),
     }
+}
+
+/// What of `plan` can be enlarged: the scenario's own size, or what the plan repeats.
+#[cfg(feature = "cli")]
+pub(crate) fn overs(scenario: &dyn Scenario, plan: &Plan) -> Vec<String> {
+    let drivers = drivers(scenario, plan).into_iter();
+    drivers.map(|driver| driver.over).collect()
 }
 
 /// A number of a plan that can be enlarged.

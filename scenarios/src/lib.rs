@@ -27,6 +27,8 @@ mod told;
 
 pub mod campaign;
 pub mod cuts;
+#[cfg(feature = "cli")]
+pub mod diff;
 pub mod explain;
 pub mod golden;
 pub mod growth;

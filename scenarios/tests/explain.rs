@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
 
 /// The plans of known findings.
 fn plans() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("known");
     let entries = std::fs::read_dir(folder).expect("a folder");
     let mut plans: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     plans.sort();

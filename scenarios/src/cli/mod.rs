@@ -5,6 +5,7 @@
 //! statuses.
 
 mod cuts;
+mod diff;
 mod fuzz;
 mod grow;
 mod known;
@@ -152,6 +153,8 @@ enum Command {
     /// package, and the plan is copied to `plans` beside its folder for the test that compares
     /// them. One that is as it was accepted is said to be, and nothing is written.
     Snapshot(snapshot::Arguments),
+    /// Compare two plans or reports: where they part, and what changed
+    Diff(diff::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -455,6 +458,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         }
         Command::Threshold(arguments) => threshold::run(&mut console, &arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&mut console, arguments),
+        Command::Diff(arguments) => diff::diff(&mut console, &arguments),
     };
     match ended {
         Err(_) if console.interrupted.load(Ordering::Relaxed) => {
