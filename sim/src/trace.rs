@@ -7,7 +7,8 @@
 //! A kept event also says in whose turn it happened and which event brought it about. What a
 //! moment is inside of — a poll, an action of the owner, a destruction — is its cause; a wake is
 //! due to the last event before the waker was called, a poll to the wake before it. None of that
-//! is hashed, and where no events are kept it costs a few moves between registers.
+//! is hashed. Where no events are kept it costs 1 % of a session's instructions (2,026,283 before,
+//! 2,047,944 after; `scenarios/benches/overhead.rs` says how that is measured).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
