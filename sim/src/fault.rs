@@ -6,7 +6,8 @@
 //! stack, as they are, to a file that was opened beforehand, and lets the process die as it would
 //! have. Whoever reads the file ([`Fault::read_all`]) has time and memory to unwind and symbolise.
 //!
-//! SIGPROF writes the same of a run that goes on: a watchdog asks where it spins.
+//! SIGPROF writes the same of a run that goes on: a watchdog asks where it spins. And a run that is
+//! to be explained leaves notes of its own, in the same form: see [`Probe`](crate::Probe).
 #![expect(
     unsafe_code,
     reason = "installs signal handlers and an alternate stack"
@@ -23,11 +24,15 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Once, OnceLock};
 
-use crate::last_words;
+use crate::{last_words, probe};
 
 /// The most that is written of one stack. A frame needs 100 B to 12 KiB, so even a debug build's
 /// longest cycle of frames is there a few times.
-const STACK_BYTES_MAX: usize = 256 << 10;
+pub(crate) const STACK_BYTES_MAX: usize = 256 << 10;
+
+/// The same of the stack at its deepest: there one wants all of it. 10,000 turns of the longest cycle
+/// that was seen, in a debug build, take 126 MB.
+const DEEPEST_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes of an alternate stack: a kernel's signal frame with AVX-512 takes 3.5 KiB, with AMX 11,
 /// the handler less than 2.
@@ -36,22 +41,58 @@ pub(crate) const ALTERNATE_BYTES: usize = 64 << 10;
 /// The signals that a broken memory access ends in.
 const FATAL: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// Begins each record. The words behind it: the signal and, from bit 8 on, whether the address lies
-/// in a stack's guard; the address; instruction, stack and frame pointer; where the bytes of the
-/// stack begin; how many bytes the whole stack has, and how many of them follow.
-const MAGIC: u64 = u64::from_le_bytes(*b"dismtl-1");
-const HEADER_WORDS: usize = 9;
+/// Begins each record. The words behind it: the signal and, from bit 8 on, the kind; the address or
+/// number; instruction, stack and frame pointer; where the bytes of the stack begin; how many bytes
+/// the whole stack has; how many bytes of text follow, and how many of the stack behind them.
+const MAGIC: u64 = u64::from_le_bytes(*b"dismtl-2");
+const HEADER_WORDS: usize = 10;
 const HEADER_BYTES: usize = HEADER_WORDS * size_of::<u64>();
 
-/// What a thread was doing when a signal stopped it.
+/// Why a record was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A signal that ends the process.
+    Fatal,
+    /// The same, with an address in the guard of the run's stack: the stack has overflowed.
+    Overflow,
+    /// Somebody asked, and nothing had happened.
+    Sample,
+    /// The stack of a phase is as deep as it ever is. The run goes on, as after all that follow.
+    Deepest,
+    /// A block of the run's heap is given back; the number is its size in bytes.
+    Freed,
+    /// A tracked object is destroyed; the text is its name.
+    Destroyed,
+    /// It is somebody's turn; the number is the step, the text who. No stack.
+    Turn,
+    /// So many notes found no room; the last of a run. No stack.
+    Missed,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Fatal,
+        Self::Overflow,
+        Self::Sample,
+        Self::Deepest,
+        Self::Freed,
+        Self::Destroyed,
+        Self::Turn,
+        Self::Missed,
+    ];
+}
+
+/// What a thread was doing when a signal stopped it, or a note of a run that is explained.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// The signal; SIGPROF if somebody only asked.
+    /// Why it was written.
+    pub kind: Kind,
+    /// The signal; SIGPROF if somebody only asked, 0 of a note.
     pub signal: i32,
-    /// Whether the address lies in the guard of the run's stack: the stack has overflowed.
-    pub overflow: bool,
-    /// The address that could not be used.
-    pub address: u64,
+    /// The address that could not be used, or what the kind says.
+    pub number: u64,
+    /// What the kind says.
+    pub text: String,
     /// The instruction pointer.
     pub instruction: u64,
     /// The stack pointer.
@@ -60,16 +101,16 @@ pub struct Fault {
     pub frame_pointer: u64,
     /// Where the bytes of the stack begin: at the stack pointer, or at the end of the guard.
     pub stack_start: u64,
-    /// The stack from there on, up to 256 KiB.
+    /// The stack from there on, up to 256 KiB; at its deepest 256 MiB.
     pub stack: Vec<u8>,
     /// The bytes of the whole stack, from the stack pointer to where it begins to grow.
     pub depth_bytes: u64,
 }
 
 impl Fault {
-    /// Whether it is the answer to a question, and nothing had happened.
-    pub fn is_sample(&self) -> bool {
-        self.signal == libc::SIGPROF
+    /// Whether the process ends of it.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.kind, Kind::Fatal | Kind::Overflow)
     }
 
     /// The word at `address`, if it was on the part of the stack that was kept.
@@ -90,22 +131,28 @@ impl Fault {
             let [
                 magic,
                 what,
-                address,
+                number,
                 instruction,
                 stack_pointer,
                 frame_pointer,
                 ..,
             ] = words;
-            let [.., stack_start, depth_bytes, kept] = words;
-            if magic != MAGIC {
+            let [.., stack_start, depth_bytes, text, kept] = words;
+            let kind = Kind::ALL.get((what >> 8) as usize);
+            let Some(kind) = kind.filter(|_| magic == MAGIC) else {
                 break;
-            }
-            let kept = rest.len().min(usize::try_from(kept).unwrap_or(usize::MAX));
-            let (stack, rest) = rest.split_at(kept);
+            };
+            let split = |bytes, length| {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                <[u8]>::split_at(bytes, bytes.len().min(length))
+            };
+            let (text, rest) = split(rest, text);
+            let (stack, rest) = split(rest, kept);
             faults.push(Self {
+                kind: *kind,
                 signal: (what & 0xff) as i32,
-                overflow: what >> 8 != 0,
-                address,
+                number,
+                text: String::from_utf8_lossy(text).into_owned(),
                 instruction,
                 stack_pointer,
                 frame_pointer,
@@ -131,6 +178,11 @@ pub fn report_faults(file: File) -> io::Result<()> {
     FILE.store(file.into_raw_fd(), Ordering::Relaxed);
     install();
     Ok(())
+}
+
+/// Whether anybody reads what is written.
+pub(crate) fn reports() -> bool {
+    FILE.load(Ordering::Relaxed) >= 0
 }
 
 /// The file; -1 if there is none.
@@ -188,10 +240,19 @@ fn set_handler(signal: libc::c_int, handler: Option<Handler>) -> libc::sigaction
 extern "C" fn fatal(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel gives a valid `siginfo_t` with an address to handlers of these signals.
     let address = unsafe { (*info).si_addr() } as usize;
+    if probe::springs(address) {
+        record(Kind::Deepest, signal, address, context);
+        return;
+    }
     let bounds = BOUNDS.get();
     let guarded = |bounds: &Bounds| (bounds.guard_start..bounds.guard_end).contains(&address);
     let overflow = bounds.as_ref().is_some_and(guarded);
-    record(signal, overflow, address, context);
+    let kind = if overflow {
+        Kind::Overflow
+    } else {
+        Kind::Fatal
+    };
+    record(kind, signal, address, context);
     if overflow {
         last_words::say(b"\nthe stack of the run has overflowed");
     }
@@ -224,18 +285,34 @@ extern "C" fn sample(signal: libc::c_int, _info: *mut libc::siginfo_t, context: 
     let errno = unsafe { errno() };
     // SAFETY: as above.
     let before = unsafe { *errno };
-    record(signal, false, 0, context);
+    record(Kind::Sample, signal, 0, context);
     // SAFETY: as above.
     unsafe { *errno = before };
 }
 
-/// Writes one record. Async-signal-safe.
-fn record(signal: libc::c_int, overflow: bool, address: usize, context: *const c_void) {
+/// Writes what a signal has interrupted. Async-signal-safe.
+fn record(kind: Kind, signal: libc::c_int, address: usize, context: *const c_void) {
+    let what = signal as u64 | (kind as u64) << 8;
+    let most = match kind {
+        Kind::Deepest => DEEPEST_BYTES_MAX,
+        _ => STACK_BYTES_MAX,
+    };
+    write(what, address as u64, registers(context), "", most);
+}
+
+/// Writes one record with up to `most` bytes of stack; how many bytes that was. Async-signal-safe.
+pub(crate) fn write(
+    what: u64,
+    number: u64,
+    registers: [usize; 3],
+    text: &str,
+    most: usize,
+) -> usize {
     let file = FILE.load(Ordering::Relaxed);
     if file < 0 {
-        return;
+        return 0;
     }
-    let [instruction, stack_pointer, frame_pointer] = registers(context);
+    let [instruction, stack_pointer, frame_pointer] = registers;
     let (from, depth) = match BOUNDS.get() {
         Some(bounds) if (bounds.guard_start..bounds.top).contains(&stack_pointer) => {
             let from = stack_pointer.max(bounds.bottom);
@@ -243,23 +320,27 @@ fn record(signal: libc::c_int, overflow: bool, address: usize, context: *const c
         }
         _ => (stack_pointer, 0),
     };
-    let length = depth.min(STACK_BYTES_MAX);
+    let length = depth.min(most);
     let header: [u64; HEADER_WORDS] = [
         MAGIC,
-        signal as u64 | u64::from(overflow) << 8,
-        address as u64,
+        what,
+        number,
         instruction as u64,
         stack_pointer as u64,
         frame_pointer as u64,
         from as u64,
         depth as u64,
+        text.len() as u64,
         length as u64,
     ]
     .map(u64::to_le);
     // SAFETY: the array is as long as is said; `write` is async-signal-safe.
     unsafe { libc::write(file, header.as_ptr().cast(), HEADER_BYTES) };
+    // SAFETY: as above, for the text.
+    unsafe { libc::write(file, text.as_ptr().cast(), text.len()) };
     // SAFETY: from the guard to the top the stack is mapped; what is not, `write` refuses.
     unsafe { libc::write(file, from as *const c_void, length) };
+    HEADER_BYTES + text.len() + length
 }
 
 /// Instruction, stack and frame pointer of the interrupted code.
@@ -397,18 +478,32 @@ mod tests {
 
     #[test]
     fn records_are_read_back_and_a_torn_one_as_far_as_it_goes() {
-        let overflow = [MAGIC, 11 | 1 << 8, 0x1000, 0x77, 0x1ff8, 0, 0x2000, 99, 8];
+        let overflow = [
+            MAGIC,
+            11 | 1 << 8,
+            0x1000,
+            0x77,
+            0x1ff8,
+            0,
+            0x2000,
+            99,
+            0,
+            8,
+        ];
         let mut bytes = record_of(overflow, &7_u64.to_le_bytes());
-        let torn = [MAGIC, 27, 0, 1, 0x3000, 2, 0x3000, 16, 16];
+        let named = [MAGIC, 5 << 8, 0, 0, 0, 0, 0, 0, 3, 0];
+        bytes.extend(record_of(named, b"a/b"));
+        let torn = [MAGIC, 27 | 2 << 8, 0, 1, 0x3000, 2, 0x3000, 16, 0, 16];
         bytes.extend(record_of(torn, &[9; 12]));
         let faults = Fault::read_all(&bytes);
-        assert_eq!(faults.len(), 2);
-        assert!(faults[0].overflow && !faults[0].is_sample());
+        let kinds: Vec<Kind> = faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds, [Kind::Overflow, Kind::Destroyed, Kind::Sample]);
         assert_eq!(faults[0].word(0x2000), Some(7));
         assert_eq!(faults[0].word(0x2008), None);
-        assert!(faults[1].is_sample() && !faults[1].overflow);
-        assert_eq!(faults[1].word(0x3000), Some(u64::from_le_bytes([9; 8])));
-        assert_eq!(faults[1].word(0x3008), None);
+        assert!(faults[0].is_fatal() && !faults[2].is_fatal());
+        assert_eq!(faults[1].text, "a/b");
+        assert_eq!(faults[2].word(0x3000), Some(u64::from_le_bytes([9; 8])));
+        assert_eq!(faults[2].word(0x3008), None);
         assert_eq!(Fault::read_all(&bytes[..HEADER_BYTES - 1]), []);
         assert_eq!(Fault::read_all(&[0; 200]), []);
     }

@@ -43,6 +43,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::fault::Kind;
+use crate::probe;
+
 /// The allocator that keeps the ledger, around the one that does the work.
 pub struct Counting<A = System>(A);
 
@@ -126,6 +129,9 @@ struct Ledger {
     owner: AtomicU64,
     /// Whether there is a watch to tell.
     watched: AtomicBool,
+    /// The tag of blocks that are not listed. It is `owner`, or another one of its own if blocks that
+    /// are given back leave notes: whoever frees them then looks closer.
+    tag: AtomicU64,
     /// A run has it.
     taken: AtomicBool,
     /// The run's allocations are counted: the allocator is installed.
@@ -171,6 +177,7 @@ impl Ledger {
             frees: AtomicU64::new(0),
             owner: AtomicU64::new(u64::MAX),
             watched: AtomicBool::new(false),
+            tag: AtomicU64::new(NOBODY),
             taken: AtomicBool::new(false),
             installed: AtomicBool::new(false),
             lap_allocations: AtomicU64::new(0),
@@ -186,7 +193,7 @@ impl Ledger {
         add(&self.allocations, 1);
         self.grown(bytes);
         match self.watched.load(Relaxed) {
-            false => self.owner.load(Relaxed),
+            false => self.tag.load(Relaxed),
             true => self.list(bytes),
         }
     }
@@ -256,6 +263,9 @@ fn freed_elsewhere(tag: u64, bytes: u64) {
         return;
     };
     ledger.relist(tag, None);
+    if probe::takes_notes() {
+        probe::note(Kind::Freed, bytes, "");
+    }
     if std::ptr::eq(ledger, RUN.get()) {
         ledger.freed(bytes);
     } else {
@@ -323,13 +333,18 @@ pub(crate) struct Account(&'static Ledger);
 
 impl Account {
     /// Opens an account; with `wanted`, what is left is listed block by block, with the return
-    /// addresses of these numbers, which ascend. `None` if too many runs are on.
-    pub(crate) fn open(wanted: Option<Arc<[u64]>>) -> Option<Self> {
+    /// addresses of these numbers, which ascend. If `noted`, blocks that are given back leave notes
+    /// where the run takes some. `None` if too many runs are on.
+    pub(crate) fn open(wanted: Option<Arc<[u64]>>, noted: bool) -> Option<Self> {
         let mut pool = POOL.iter().enumerate();
         let (place, ledger) = pool.find(|(_, ledger)| !ledger.taken.swap(true, Acquire))?;
         let turn = (ledger.owner.load(Relaxed) >> PLACE_BITS) + 1;
         let owner = (turn << PLACE_BITS | place as u64) & OWNER_MASK;
-        ledger.owner.store(owner | SOMEBODY, Relaxed);
+        let owner = owner | SOMEBODY;
+        ledger.owner.store(owner, Relaxed);
+        ledger
+            .tag
+            .store(owner | u64::from(noted) << OWNER_BITS, Relaxed);
         ledger.installed.store(false, Relaxed);
         ledger.watched.store(wanted.is_some(), Relaxed);
         ledger.watch().wanted = wanted;

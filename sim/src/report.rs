@@ -110,6 +110,9 @@ pub struct Report {
     pub held: Vec<Held>,
     /// High-water marks of the stack.
     pub stack_bytes: StackBytes,
+    /// Bytes from the very start of the stack to the deepest point of each phase: how a
+    /// [`Probe`](crate::Probe) is told where to catch a run.
+    pub stack_depth: ByPhase,
     /// The most bytes of the run's heap that lived at once.
     pub heap_bytes: ByPhase,
     /// Blocks that the run allocated.

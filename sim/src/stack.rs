@@ -19,12 +19,13 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use corosensei::stack::{Stack, StackPointer};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use crate::fault::{ALTERNATE_BYTES, Guarded};
+use crate::probe;
 
 /// Sizes that are tried in turn: `ulimit -v` or strict overcommit may refuse the first.
 const SIZES: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
@@ -48,6 +49,10 @@ const MARGIN_BYTES: usize = 1 << 10;
 /// 1 MiB that leaves its pages untouched does not end it.
 const CHUNK_PAGES: usize = 256;
 
+/// What the start of a stack is moved by a multiple of. No frame is aligned to more: a vector
+/// register of AVX-512 has so many bytes.
+const ALIGN_BYTES: usize = 64;
+
 /// Bytes below the stack that cannot be touched. Rust's frames touch each page that they take, so
 /// one page would do for them; other languages' may skip some.
 const GUARD_BYTES: usize = 64 << 10;
@@ -68,6 +73,8 @@ pub struct Region {
     /// program on a virtual machine, Linux 6.18).
     clean: AtomicBool,
     faults: AtomicU64,
+    /// Bytes at the end that this run's stack leaves out.
+    shift: AtomicUsize,
 }
 
 impl Region {
@@ -97,6 +104,7 @@ impl Region {
             busy: AtomicBool::new(false),
             clean: AtomicBool::new(false),
             faults: AtomicU64::new(0),
+            shift: AtomicUsize::new(0),
         };
         let guard = region.guard().start as *mut c_void;
         // SAFETY: the pages were just mapped, nothing points into them.
@@ -109,16 +117,21 @@ impl Region {
 
     /// Runs `body` on the region. A panic in it must not reach this frame.
     ///
+    /// A run that is to be stopped `deepest` bytes below the start has the start moved down by less
+    /// than a page, so that a page ends just there: see [`Region::arm`].
+    ///
     /// # Panics
     /// If another thread is on it.
-    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+    pub(crate) fn enter<R>(&self, deepest: Option<u64>, body: impl FnOnce() -> R) -> R {
         assert!(
             !self.busy.swap(true, Acquire),
             "a runner runs once at a time"
         );
+        let shift = deepest.map_or(0, |deepest| self.shift(deepest));
+        self.shift.store(shift, Relaxed);
         self.faults.store(page_faults(), Relaxed);
         let alternate = self.bottom.get() as *mut c_void;
-        let guarded = Guarded::new(self.guard(), self.top(), alternate);
+        let guarded = Guarded::new(self.guard(), self.start(), alternate);
         let result = corosensei::on_stack(OnRegion(self), body);
         drop(guarded);
         self.still_clean();
@@ -144,6 +157,36 @@ impl Region {
     /// The end of the stack, where it begins to grow.
     fn top(&self) -> usize {
         self.bottom.get() + self.size
+    }
+
+    /// Where this run's stack begins to grow.
+    fn start(&self) -> usize {
+        self.top() - self.shift.load(Relaxed)
+    }
+
+    /// How far to move the start for the last words above `deepest` bytes below it to be the last of
+    /// a page. Frames are aligned to no more than these words.
+    fn shift(&self, deepest: u64) -> usize {
+        let in_page = (self.top() - deepest as usize) % self.page;
+        (in_page + ALIGN_BYTES) / ALIGN_BYTES * ALIGN_BYTES
+    }
+
+    /// Has the first touch of the address that is `deepest` bytes below the start of the stack
+    /// reported, as [`crate::Kind::Deepest`]. Kept to 64 bytes if the run was entered for it, else to
+    /// a page.
+    pub(crate) fn arm(&self, deepest: u64) {
+        let address = self.start() - deepest as usize;
+        let page = address & !(self.page - 1);
+        let below = stack_pointer() - self.page - MARGIN_BYTES;
+        if (self.guard().end..below).contains(&page) {
+            probe::set_trap(page..page + self.page);
+        }
+    }
+
+    /// The bytes of stack from its very start to the deepest point since `mark` was made, which was
+    /// `bytes` below it.
+    pub(crate) fn depth(&self, mark: Mark, bytes: u64) -> u64 {
+        (self.start() - mark.top) as u64 + bytes
     }
 
     /// The lowest address of the pages that are kept for every phase.
@@ -290,7 +333,9 @@ struct OnRegion<'a>(&'a Region);
 // SAFETY: base and limit are the ends of one mapping, page-aligned; the guard is the lowest part.
 unsafe impl Stack for OnRegion<'_> {
     fn base(&self) -> StackPointer {
-        self.0.bottom.saturating_add(self.0.size)
+        self.0
+            .bottom
+            .saturating_add(self.0.size - self.0.shift.load(Relaxed))
     }
 
     fn limit(&self) -> StackPointer {
@@ -329,7 +374,7 @@ mod tests {
     }
 
     fn measured<R>(region: &Region, body: impl FnOnce() -> R) -> u64 {
-        region.enter(|| {
+        region.enter(None, || {
             let mark = region.begin();
             std::hint::black_box(body());
             region.bytes_since(mark)

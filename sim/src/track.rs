@@ -10,8 +10,10 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 use slab::Slab;
 
+use crate::fault::Kind;
 use crate::heap::uncounted;
 use crate::name::Name;
+use crate::probe;
 use crate::rule::{Judge, Moment, PROPERTY, Rule};
 use crate::run::{Phase, Sim};
 use crate::trace::{EventKind, Trace};
@@ -220,6 +222,9 @@ impl Tracker {
         });
         state.open.push((name, kept));
         drop(guard);
+        if probe::takes_notes() {
+            probe::note(Kind::Destroyed, u64::from(depth), &name.to_string());
+        }
         drop(pause);
         sim.event(DESTROYED, name, [u64::from(depth), 0]);
         let outer = sim.trace().enter();

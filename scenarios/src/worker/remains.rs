@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use dismantle_sim::Fault;
+use dismantle_sim::{Fault, Kind};
 use rustix::process::Signal;
 
 use super::Allowance;
@@ -43,8 +43,8 @@ impl Remains {
     pub(super) fn died(self, order: Order<'_>, status: ExitStatus, allowance: Allowance) -> Ran {
         let panics = &self.log.panics;
         let turn = self.turn();
-        let fault = self.faults.iter().rfind(|fault| !fault.is_sample());
-        let finding = if let Some(fault) = fault.filter(|fault| fault.overflow) {
+        let fault = self.faults.iter().rfind(|fault| fault.is_fatal());
+        let finding = if let Some(fault) = fault.filter(|fault| fault.kind == Kind::Overflow) {
             overflowed(&turn, &self.stack(fault))
         } else if let Some(line) = self.line(|line| line.starts_with(NO_MEMORY)) {
             let mib = allowance.memory_bytes >> 20;
@@ -82,7 +82,8 @@ impl Remains {
     /// The result of a run that did not come back; the faults are samples of where it was.
     pub(super) fn spun(self, order: Order<'_>, allowance: Allowance) -> Ran {
         let turn = self.turn();
-        let samples: Vec<&Fault> = self.faults.iter().filter(|f| f.is_sample()).collect();
+        let samples = self.faults.iter();
+        let samples: Vec<&Fault> = samples.filter(|f| f.kind == Kind::Sample).collect();
         let deeper = |pair: &[&Fault]| pair[0].depth_bytes < pair[1].depth_bytes;
         let finding = match samples.last() {
             // Only the machine was too slow to come to the end of the stack in time.

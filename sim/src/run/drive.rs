@@ -10,7 +10,9 @@ use crate::executor::JoinHandle;
 use crate::heap::{self, uncounted};
 use crate::name::Name;
 use crate::panics;
+use crate::probe;
 use crate::report::{Report, StackBytes};
+use crate::stack::{Mark, Region};
 use crate::trace::EventKind;
 
 const CUT: EventKind = EventKind::new("cut");
@@ -121,6 +123,9 @@ impl Sim {
     pub(super) fn begin_phase(&self, phase: Phase) {
         self.end_phase();
         self.0.phase.set(phase);
+        if phase == Phase::Teardown && self.0.notes {
+            probe::take_notes(true);
+        }
         let mut polls = self.0.polls.get();
         polls[phase].get_or_insert(0);
         self.0.polls.set(polls);
@@ -184,22 +189,53 @@ impl Sim {
         };
         // A measurement within a phase clears the stack: what the phase needed so far is kept.
         let outer = self.0.mark.get();
+        self.disarm();
         if let Some(outer) = outer {
-            self.raise(|stack| &mut stack[self.phase()], region.bytes_since(outer));
+            self.raise(|stack| &mut stack[self.phase()], region, outer);
         }
         let inner = region.begin();
         self.0.mark.set(Some(inner));
+        self.arm(region);
         let result = body();
-        self.raise(mark, region.bytes_since(inner));
+        self.disarm();
+        self.raise(mark, region, inner);
         self.0.mark.set(outer);
+        if outer.is_some() {
+            self.arm(region);
+        }
         result
     }
 
-    pub(super) fn raise(&self, mark: impl FnOnce(&mut StackBytes) -> &mut Option<u64>, bytes: u64) {
-        let mut stack = self.0.stack.get();
+    /// Has the run caught where the stack of this phase is deepest, if it is to be and was not yet.
+    fn arm(&self, region: &Region) {
+        if let Some((phase, depth)) = self.0.deepest.get()
+            && phase == self.phase()
+        {
+            region.arm(depth);
+            self.0.armed.set(true);
+        }
+    }
+
+    fn disarm(&self) {
+        if self.0.armed.take() && !probe::clear_trap() {
+            self.0.deepest.set(None);
+        }
+    }
+
+    fn raise(
+        &self,
+        mark: impl FnOnce(&mut StackBytes) -> &mut Option<u64>,
+        region: &Region,
+        from: Mark,
+    ) {
+        let bytes = region.bytes_since(from);
+        let (mut stack, mut depth) = (self.0.stack.get(), self.0.stack_depth.get());
         let mark = mark(&mut stack);
-        *mark = Some(mark.unwrap_or(0).max(bytes));
+        *mark = (*mark).max(Some(bytes));
+        let deepest = &mut depth[self.phase()];
+        *deepest = (*deepest).max(Some(region.depth(from, bytes)));
         self.0.stack.set(stack);
+        self.0.stack_depth.set(depth);
     }
 
     /// The whole life of the run: the body, the healed phase, the end of all that is left.
@@ -259,6 +295,7 @@ impl Sim {
             pending: world.pending.take(),
             held: world.held.take(),
             stack_bytes: stack,
+            stack_depth: world.stack_depth.get(),
             heap_bytes: world.heap_bytes.get(),
             allocations: world.allocations.get(),
             polls: world.polls.get(),

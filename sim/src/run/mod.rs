@@ -28,6 +28,7 @@ use crate::name::Name;
 use crate::outside::Outside;
 use crate::panics::{self, Panic};
 use crate::plan::Plan;
+use crate::probe::{self, Probe};
 use crate::report::Report;
 use crate::stack::Region;
 use crate::trace::{Event, EventKind, Trace};
@@ -118,6 +119,8 @@ pub struct Options {
     /// List what is left of the heap, block by block, with the return addresses of these
     /// allocations, which ascend. Needs memory for every block that lives.
     pub list_left: Option<Arc<[u64]>>,
+    /// What it leaves for its explanation.
+    pub probe: Probe,
     /// Leaves the process's own entropy in place: for the canary that shows what the pin is for.
     pub unpinned: bool,
     /// Input and output are real, where a layer above has both kinds, and the schedule is plain:
@@ -168,7 +171,7 @@ impl Runner {
             Some(_) => THREAD_STACK_BYTES,
             None => PLAIN_STACK_BYTES,
         };
-        let account = heap::Account::open(options.list_left.clone());
+        let account = heap::Account::open(options.list_left.clone(), options.probe.destructions);
         let mut report = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(size);
             let run = || {
@@ -232,6 +235,10 @@ fn on_this_thread(
         phase: Cell::new(Phase::Build),
         step: Cell::new(0),
         stack: Cell::default(),
+        stack_depth: Cell::default(),
+        deepest: Cell::new(options.probe.deepest),
+        armed: Cell::new(false),
+        notes: options.probe.destructions,
         heap_bytes: Cell::default(),
         allocations: Cell::default(),
         polls: Cell::default(),
@@ -268,7 +275,10 @@ fn on_this_thread(
     let last_words = options.last_words.clone().map(LastWords::new);
     drop(pause);
     match region {
-        Some(region) => region.enter(|| sim.live(body)),
+        Some(region) => {
+            let deepest = options.probe.deepest.map(|(_, depth)| depth);
+            region.enter(deepest, || sim.live(body));
+        }
         None => {
             let guarded = Guarded::thread();
             sim.live(body);
@@ -281,6 +291,7 @@ fn on_this_thread(
         recorder.over();
         drop(pause);
     }
+    probe::take_notes(false);
     let pause = uncounted();
     let mut report = sim.report();
     report.never_asked = plan.unused(|id| sim.0.decisions.borrow().used(id));

@@ -11,11 +11,13 @@ use crate::clock::{Clock, Sleep};
 use crate::cut::Cut;
 use crate::decision::{self, Decisions, Draw, Part, Question};
 use crate::executor::{Executor, JoinHandle, Pending, Spawner};
+use crate::fault::Kind;
 use crate::heap::uncounted;
 use crate::name::{Name, hash};
 use crate::outside::Outside;
 use crate::panics::Panic;
 use crate::plan::Limits;
+use crate::probe;
 use crate::report::{ByPhase, Held, StackBytes};
 use crate::rule::Rule;
 use crate::stack::{Mark, Region};
@@ -44,6 +46,14 @@ pub(super) struct World {
     pub(super) phase: Cell<Phase>,
     pub(super) step: Cell<u64>,
     pub(super) stack: Cell<StackBytes>,
+    /// The same from the start of the stack on.
+    pub(super) stack_depth: Cell<ByPhase>,
+    /// The phase and the depth at which the run is still to be caught.
+    pub(super) deepest: Cell<Option<(Phase, u64)>>,
+    /// It is about to be.
+    pub(super) armed: Cell<bool>,
+    /// Leave notes of the teardown.
+    pub(super) notes: bool,
     pub(super) heap_bytes: Cell<ByPhase>,
     pub(super) allocations: Cell<ByPhase>,
     pub(super) polls: Cell<ByPhase>,
@@ -457,6 +467,12 @@ impl Sim {
             let pause = uncounted();
             let (step, time_us) = (self.0.step.get(), self.now_us());
             recorder.turn(step, time_us, self.phase(), who);
+            drop(pause);
+        }
+        if probe::takes_notes() {
+            let pause = uncounted();
+            let who = who.map_or_else(String::new, |who| who.to_string());
+            probe::note(Kind::Turn, self.0.step.get(), &who);
             drop(pause);
         }
     }
