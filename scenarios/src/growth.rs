@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::{Class, Finding, Judged};
 use crate::harness::{Harness, Order, Ran};
 use crate::over::{OnSockets, Over};
-use crate::report::{Phases, RunReport, Stack, phase_word};
+use crate::report::{PHASES, Phases, RunReport, Stack, phase_word};
 use crate::scenario::Scenario;
 
 /// A gauge that a report has for each phase, spelled as there.
@@ -166,8 +166,6 @@ pub struct Growth {
 
 /// Stacks that users have: a Rust thread's default and a main thread's.
 const STACKS: [(&str, u64); 2] = [("2MiB", 2 << 20), ("8MiB", 8 << 20)];
-
-const PHASES: [Phase; 3] = [Phase::Build, Phase::Drive, Phase::Teardown];
 
 /// What a series of runs came to.
 pub enum Series {

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dismantle_sim::{
-    Event, Limit, Name, Options, Panic, Phase, Plan, Recorder, Report, Runner, Seed, Value,
+    Event, Fault, Limit, Name, Options, Panic, Phase, Plan, Probe, Recorder, Report, Runner, Seed,
+    Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct Order<'a> {
     pub reached: bool,
     /// What carries the bytes.
     pub over: Over,
+    /// What the run leaves for its explanation, in [`Ran::notes`]. Only a worker's can.
+    pub probe: Probe,
 }
 
 impl<'a> Order<'a> {
@@ -43,6 +46,7 @@ impl<'a> Order<'a> {
             prints: false,
             reached: false,
             over: Over::Pipe,
+            probe: Probe::default(),
         }
     }
 }
@@ -63,6 +67,19 @@ pub struct Ran {
     pub reached: Reached,
     /// What it left on the heap, and leaves each time, if nothing else explains it.
     pub left: Vec<LeftGroup>,
+    /// Bytes from the start of the stack to the deepest point of each phase.
+    pub stack_depth: Phases,
+    /// What it left for its explanation, if that was asked for.
+    pub notes: Notes,
+}
+
+/// What a run has left for its explanation, as it was written down.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// The notes, oldest first.
+    pub faults: Vec<Fault>,
+    /// `/proc/self/maps` of its process.
+    pub maps: String,
 }
 
 impl Ran {
@@ -279,6 +296,7 @@ impl<'a> InProcess<'a> {
                 trace: false,
                 record: false,
                 list_left: Some(numbers.into()),
+                probe: Probe::default(),
                 ..options.clone()
             });
             report.left.map_or_else(Vec::new, |left| left.listed)
@@ -334,6 +352,7 @@ impl InProcess<'_> {
             recorder: self.recorder.clone(),
             last_words: self.last_words.clone(),
             real_io: order.over == Over::Unix,
+            probe: order.probe,
             ..Options::default()
         };
         let (mut report, left) = self.once(order.plan, &options)?;
@@ -355,6 +374,8 @@ impl InProcess<'_> {
                 ..RunReport::new(order.plan, order.seed, &report, check(&report))
             },
             left,
+            stack_depth: Phases::of(&report.stack_depth),
+            notes: Notes::default(),
         };
         Ok((ran, trace))
     }

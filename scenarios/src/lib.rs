@@ -46,7 +46,7 @@ pub mod worker;
 pub use catalogue::BUILT_IN;
 pub use check::{Blame, Class, Finding, Judged, check as findings};
 pub use golden::Golden;
-pub use harness::{Fatal, Harness, InProcess, Order, Ran, SeedReport, Seeds, SeedsEnd};
+pub use harness::{Fatal, Harness, InProcess, Notes, Order, Ran, SeedReport, Seeds, SeedsEnd};
 pub use over::{OnSockets, Over, OverUnix, over_unix};
 pub use reached::{Coverage, Reached};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};

@@ -551,6 +551,9 @@ impl Hold {
     }
 }
 
+/// The phases, in their order.
+pub const PHASES: [Phase; 3] = [Phase::Build, Phase::Drive, Phase::Teardown];
+
 /// The word for a phase, as in JSON.
 pub fn phase_word(phase: Phase) -> &'static str {
     match phase {

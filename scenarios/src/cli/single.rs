@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Console, Ended, Exit};
 use crate::campaign;
 use crate::check::{Class, nondeterministic};
-use crate::explain::Story;
+use crate::explain::{Story, explain};
 use crate::growth;
 use crate::harness::{Order, Ran};
 use crate::known::Known;
@@ -31,7 +31,7 @@ struct TraceLine<'a> {
 pub struct Wanted<'a> {
     /// Its plan, in this file.
     pub out: Option<&'a Path>,
-    /// Its story.
+    /// Its story; from a worker also where its stack was deepest and who destroyed what.
     pub explain: bool,
 }
 
@@ -47,19 +47,28 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
     for said in &ran.said {
         eprintln!("{said}");
     }
+    let mut again = None;
     if order.over == Over::Pipe {
         // In another process: what a run takes from its process is not its plan's.
-        let again = console.harness().run(order)?;
+        let again = again.insert(console.harness().run(order)?);
         if (&ran.report.signature, &ran.report.digest)
             != (&again.report.signature, &again.report.digest)
         {
-            diverged(&mut ran, &again);
+            diverged(&mut ran, again);
         }
         if !order.trace {
             // To keep a trace takes some stack of its own.
             ran.report.stack_bytes = again.report.stack_bytes;
         }
     }
+    let explanation = match wanted.explain && !console.in_process && !ran.report.died() {
+        true => explain(
+            console.harness().as_mut(),
+            order,
+            again.as_ref().unwrap_or(&ran),
+        )?,
+        false => None,
+    };
     let scenario = console.scenario(plan.scenario())?;
     growth::examine(harness.as_mut(), scenario, order, &mut ran)?;
     for finding in &mut ran.report.findings {
@@ -89,6 +98,12 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
             }
         }
         console.json(report)?;
+        if let Some(explanation) = &explanation {
+            for deepest in &explanation.deepest {
+                console.json(deepest)?;
+            }
+            console.json(&explanation.tree)?;
+        }
     } else {
         for event in trace {
             console.text(&format!("{event}\n"))?;
@@ -97,6 +112,9 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
             console.text(&story.text())?;
         }
         console.text(&report.text())?;
+        if let Some(explanation) = &explanation {
+            console.text(&explanation.text())?;
+        }
         if let Some(kept_for) = &plan.signature {
             console.text(&match &report.signature {
                 Some(signature) if signature == kept_for => {

@@ -1,11 +1,24 @@
 //! A run explained to a person: what happened, by whom and why, and what was in flight.
 //!
-//! Everything here is read off a trace that was kept ([`Told`]) and the report of its run; nothing
-//! is run. A process that died has left its trace, so its story ends where it did.
+//! The story is read off a trace that was kept ([`Told`]) and the report of its run; nothing is run.
+//! A process that died has left its trace, so its story ends where it did. Where the stack was
+//! deepest, and who destroyed what, a further run tells ([`explain`]), in a worker of its own.
 
+#[cfg(feature = "cli")]
+mod again;
+#[cfg(feature = "cli")]
+mod calls;
 mod flight;
 mod fold;
+#[cfg(feature = "cli")]
+mod names;
+#[cfg(feature = "cli")]
+mod paths;
+#[cfg(feature = "cli")]
+mod stack;
 mod story;
+#[cfg(feature = "cli")]
+mod tree;
 mod words;
 
 use std::fmt;
@@ -14,6 +27,15 @@ use serde::Serialize;
 
 use crate::report::RunReport;
 use crate::told::{Moment, Told};
+
+#[cfg(feature = "cli")]
+pub use again::{Explanation, explain};
+#[cfg(feature = "cli")]
+pub use names::Whose;
+#[cfg(feature = "cli")]
+pub use stack::{Deepest, Placed, Turns};
+#[cfg(feature = "cli")]
+pub use tree::{Node, Tree, Turn};
 
 /// The story of a run.
 #[derive(Clone, Debug)]

@@ -17,13 +17,14 @@ mod progress;
 mod remains;
 mod serve;
 mod supervisor;
-mod symbols;
+pub(crate) mod symbols;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use dismantle_sim::Probe;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ use crate::check::LeftGroup;
 use crate::harness::SeedReport;
 use crate::over::Over;
 use crate::reached::Reached;
-use crate::report::RunReport;
+use crate::report::{PHASES, Phases, RunReport, phase_word};
 
 pub use places::Places;
 pub use serve::serve;
@@ -81,7 +82,42 @@ enum Job {
         prints: bool,
         reached: bool,
         over: Over,
+        #[serde(default, skip_serializing_if = "Wanted::is_nothing")]
+        wanted: Wanted,
     },
+}
+
+/// A [`Probe`] on its way.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Wanted {
+    deepest: Option<(String, u64)>,
+    destructions: bool,
+}
+
+impl Wanted {
+    fn of(probe: Probe) -> Self {
+        let Probe {
+            deepest,
+            destructions,
+        } = probe;
+        Self {
+            deepest: deepest.map(|(phase, depth)| (phase_word(phase).to_owned(), depth)),
+            destructions,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.deepest.is_none() && !self.destructions
+    }
+
+    fn probe(&self) -> Probe {
+        let phase = |word: &str| PHASES.into_iter().find(|phase| phase_word(*phase) == word);
+        let deepest = self.deepest.as_ref();
+        Probe {
+            deepest: deepest.and_then(|(word, depth)| Some((phase(word)?, *depth))),
+            destructions: self.destructions,
+        }
+    }
 }
 
 /// What a worker says.
@@ -103,6 +139,7 @@ enum Reply {
         plan: String,
         reached: Reached,
         left: Vec<LeftGroup>,
+        stack_depth: Phases,
         grown_bytes: u64,
     },
     /// The job could not be started.

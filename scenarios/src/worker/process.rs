@@ -22,6 +22,7 @@ use super::log::Read as Log;
 use super::progress::Doing;
 use super::remains::Remains;
 use super::{Allowance, Job, Papers, Reply, WORKER_ARGUMENT};
+use crate::harness::Notes;
 
 /// A worker that waits and uses no processor time for so long is blocked, on a lock say.
 const BLOCKED: Duration = Duration::from_secs(120);
@@ -186,6 +187,14 @@ impl Process {
             &all_of(&self.papers.prints),
             None,
         )
+    }
+
+    /// What the run of the last job has left for its explanation.
+    pub(super) fn notes(&self) -> Notes {
+        Notes {
+            faults: Fault::read_all(&all_of(&self.papers.faults)),
+            maps: self.maps.clone().unwrap_or_default(),
+        }
     }
 
     /// Ends the worker, if it has not ended; what is left of it.

@@ -11,9 +11,9 @@ use super::log::Read;
 use super::progress::Doing;
 use super::symbols::{Function, Symbols, Walked, common, fold};
 use crate::check::{Finding, Turn, aborted, killed, out_of_memory, overflowed, spun};
-use crate::harness::{Order, Ran, recorded};
+use crate::harness::{Notes, Order, Ran, recorded};
 use crate::reached::Reached;
-use crate::report::RunReport;
+use crate::report::{Phases, RunReport};
 
 /// What the standard library prints when an allocation fails, before it aborts
 /// (`library/std/src/alloc.rs`, `default_alloc_error_hook`). There is no stable hook.
@@ -122,6 +122,8 @@ impl Remains {
             said: self.log.said,
             reached: Reached::default(),
             left: Vec::new(),
+            stack_depth: Phases::default(),
+            notes: Notes::default(),
         }
     }
 

@@ -157,6 +157,7 @@ impl Worker<'_> {
                 prints,
                 reached,
                 over,
+                wanted,
             } => {
                 let plan = self.read(&plan)?;
                 let of = Of {
@@ -174,6 +175,7 @@ impl Worker<'_> {
                     prints,
                     reached,
                     over,
+                    probe: wanted.probe(),
                 });
                 self.harness.record(None);
                 printing.map_or(Ok(()), Printing::end)?;
@@ -183,6 +185,7 @@ impl Worker<'_> {
                     plan: ran.plan.to_string(),
                     reached: ran.reached,
                     left: ran.left,
+                    stack_depth: ran.stack_depth,
                     grown_bytes: self.grown_bytes(),
                 })
             }

@@ -6,13 +6,13 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use dismantle_sim::Plan;
+use dismantle_sim::{Plan, Probe};
 use rustix::process::Signal;
 
 use super::log::Read as Log;
 use super::process::{Heard, Process};
-use super::{Allowance, Job, Places, Reply};
-use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds, SeedsEnd};
+use super::{Allowance, Job, Places, Reply, Wanted};
+use crate::harness::{Fatal, Harness, Notes, Order, Ran, SeedReport, Seeds, SeedsEnd};
 use crate::scenario::{Scenario, find, vocabulary};
 
 /// A worker whose memory has grown by so much since its first job is replaced: runs that leak,
@@ -155,6 +155,7 @@ impl Harness for Isolated {
             prints: order.prints,
             reached: order.reached,
             over: order.over,
+            wanted: Wanted::of(order.probe),
         };
         let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
         let mut kills = 0;
@@ -165,11 +166,16 @@ impl Harness for Isolated {
                     plan,
                     reached,
                     left,
+                    stack_depth,
                     grown_bytes,
                 }) => {
                     let log = match (&self.process, order.trace || order.prints) {
                         (Some(process), true) => process.log(),
                         _ => Log::default(),
+                    };
+                    let notes = match &self.process {
+                        Some(process) if order.probe != Probe::default() => process.notes(),
+                        _ => Notes::default(),
                     };
                     self.replace_if_grown(grown_bytes);
                     self.suspect = None;
@@ -182,6 +188,8 @@ impl Harness for Isolated {
                         said: if order.prints { log.said } else { Vec::new() },
                         reached,
                         left,
+                        stack_depth,
+                        notes,
                     };
                     ran.name_left(|left| self.places.of(left));
                     return Ok(ran);

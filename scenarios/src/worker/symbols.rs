@@ -16,20 +16,39 @@ use object::{Object, ObjectKind, ObjectSection, ReadCache};
 
 use crate::check::Place;
 
-/// More frames than 256 KiB of stack can hold.
-const FRAMES_MAX: usize = 1 << 14;
+/// More frames than 256 MiB of stack can hold, at 32 B each. (A stack that is not kept whole ends
+/// sooner.)
+const FRAMES_MAX: usize = 1 << 23;
+
+/// The longest cycle that is looked for. One of a debug build was seen to have 72 frames.
+const CYCLE_MAX: usize = 1 << 12;
 
 /// The crate whose functions a place is looked for in.
 const UPSTREAM: &str = "capnp-rpc";
 
 /// A frame of a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Walked {
+pub(crate) struct Walked {
     /// An address within the instruction that it is at.
-    address: u64,
+    pub(crate) address: u64,
     /// Where the frame ends: what tells one call of a function from another. 0 for the last frame
     /// that was found.
-    end: u64,
+    pub(crate) end: u64,
+}
+
+/// A function as the debug information has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Named {
+    /// Its name: `<a::B<T> as c::D>::e` of a frame's own function, `e<x::T>` of one that was inlined
+    /// by a release build.
+    pub(crate) name: String,
+    /// What the other source of names calls it, if there is one: with types where `name` has
+    /// parameters.
+    pub(crate) other: String,
+    /// `capnp-rpc-0.27.3/src/rpc.rs` and the line that it is at.
+    pub(crate) place: Option<(String, u32)>,
+    /// Whether it was inlined into the next one.
+    pub(crate) inlined: bool,
 }
 
 /// A function that a frame is in: its own, or one that was inlined into it.
@@ -44,14 +63,14 @@ pub(super) struct Function {
 }
 
 /// What names a worker's addresses.
-pub(super) struct Symbols {
+pub(crate) struct Symbols {
     unwinder: UnwinderX86_64<Vec<u8>>,
     program: Option<(Range<u64>, u64, Loader)>,
 }
 
 impl Symbols {
     /// For a process with these `/proc/self/maps`.
-    pub(super) fn new(maps: &str) -> Option<Self> {
+    pub(crate) fn new(maps: &str) -> Option<Self> {
         let modules = modules(maps);
         let program = std::env::current_exe().ok()?;
         let program = program.to_str()?;
@@ -74,7 +93,7 @@ impl Symbols {
     }
 
     /// The frames of a stack, innermost first, as far as it was kept.
-    pub(super) fn walk(&self, fault: &Fault) -> Vec<Walked> {
+    pub(crate) fn walk(&self, fault: &Fault) -> Vec<Walked> {
         let mut registers =
             UnwindRegsX86_64::new(fault.instruction, fault.stack_pointer, fault.frame_pointer);
         let mut cache = CacheX86_64::<_>::new();
@@ -126,13 +145,24 @@ impl Symbols {
 
     /// The functions that a frame is in, innermost first.
     pub(super) fn functions(&self, frame: &Walked) -> Vec<Function> {
+        let named = self.named(frame.address).into_iter();
+        let function = |named: Named| Function {
+            name: short(&named.name),
+            place: named.place,
+            end: frame.end,
+        };
+        named.map(function).collect()
+    }
+
+    /// The same with their full names, demangled.
+    pub(crate) fn named(&self, address: u64) -> Vec<Named> {
         let Some((range, base, loader)) = &self.program else {
             return Vec::new();
         };
-        if !range.contains(&frame.address) {
+        if !range.contains(&address) {
             return Vec::new();
         }
-        let address = frame.address - base;
+        let address = address - base;
         let mut functions = Vec::new();
         if let Ok(mut frames) = loader.find_frames(address) {
             while let Ok(Some(found)) = frames.next() {
@@ -141,27 +171,31 @@ impl Symbols {
                 let place = found.location.and_then(|location| {
                     Some((source_path(location.file?).to_owned(), location.line?))
                 });
-                functions.push(Function {
-                    name: short(&name.unwrap_or_default()),
+                functions.push(Named {
+                    name: demangled(&name.unwrap_or_default()),
+                    other: String::new(),
                     place,
-                    end: frame.end,
+                    inlined: true,
                 });
             }
         }
         // The symbol is that of the function into which the others were inlined.
         if let Some(symbol) = loader.find_symbol(address) {
-            let name = short(symbol);
-            match functions.last_mut() {
-                Some(last) => last.name = name,
-                None => functions.push(Function {
-                    name,
-                    place: None,
-                    end: frame.end,
-                }),
-            }
+            let last = functions.pop();
+            let (other, place) = last.map_or_else(Default::default, |last| (last.name, last.place));
+            functions.push(Named {
+                name: demangled(symbol),
+                other,
+                place,
+                inlined: false,
+            });
         }
         functions
     }
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// The modules in `/proc/self/maps`: where each is mapped, and where it starts.
@@ -215,25 +249,28 @@ fn sections(path: &str) -> Option<(ExplicitModuleSectionInfo<Vec<u8>>, bool)> {
 
 /// Frames that repeat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Cycle {
-    start: usize,
+pub(crate) struct Cycle {
+    /// The first frame of the first round.
+    pub(crate) start: usize,
     /// Frames of one round.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// Their stack.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
+    /// Rounds.
+    pub(crate) count: usize,
 }
 
 impl Cycle {
     /// The frames of one round.
-    pub(super) fn frames(&self) -> Range<usize> {
+    pub(crate) fn frames(&self) -> Range<usize> {
         self.start..self.start + self.length
     }
 }
 
 /// The shortest cycle that most of the stack is made of, three rounds at least.
-pub(super) fn fold(walked: &[Walked]) -> Option<Cycle> {
+pub(crate) fn fold(walked: &[Walked]) -> Option<Cycle> {
     let address = |index: usize| walked[index].address;
-    (1..=walked.len() / 3).find_map(|length| {
+    (1..=CYCLE_MAX.min(walked.len() / 3)).find_map(|length| {
         // Above the cycle there may be other frames: what the last round called.
         let repeats = |index: &usize| address(*index) == address(index + length);
         let start = (0..walked.len() - length).find(repeats)?;
@@ -243,6 +280,7 @@ pub(super) fn fold(walked: &[Walked]) -> Option<Cycle> {
             start,
             length,
             bytes: walked[start + length].end.saturating_sub(walked[start].end),
+            count: repeated / length + 1,
         })
     })
 }
@@ -301,7 +339,7 @@ impl Function {
 /// `ConnectionState::handle_message` of a mangled name: the last two of its parts, without hash
 /// and generic arguments, a closure with the function that it is in.
 fn short(name: &str) -> String {
-    let name = format!("{:#}", rustc_demangle::demangle(name));
+    let name = demangled(name);
     if let Some(dropped) = name.strip_prefix("core::ptr::drop_in_place<") {
         let dropped = dropped.strip_suffix('>').unwrap_or(dropped);
         return format!("drop_in_place<{}>", short(dropped));
@@ -401,7 +439,7 @@ mod tests {
             addresses.extend([1, 2, 2, 3]);
         }
         let cycle = fold(&walked(&addresses)).expect("a cycle");
-        assert_eq!((cycle.length, cycle.bytes), (4, 64));
+        assert_eq!((cycle.length, cycle.bytes, cycle.count), (4, 64, 40));
         assert!(cycle.start >= 2);
         assert_eq!(fold(&walked(&[1, 2, 3, 4, 5, 6, 7, 8])), None);
     }
