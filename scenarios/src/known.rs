@@ -49,6 +49,17 @@ impl Entry {
             .any(|known| known == signature)
     }
 
+    /// Whether it knows of a panic at this place, by itself or on the way to an abort.
+    fn panics_at(&self, place: &str) -> bool {
+        let also = self.plan.also.iter();
+        let mut signatures = self.plan.signature.iter().chain(also);
+        signatures.any(|signature| match signature.split_once(' ') {
+            Some(("panic", rest)) => rest.split(' ').next() == Some(place),
+            Some(("abort", rest)) => rest.split(" then ").any(|known| known == place),
+            _ => false,
+        })
+    }
+
     /// What the kinds of tasks and objects in a signature mean is the scenario's: one of a user's
     /// own may call by the same word something else.
     fn is_for(&self, scenario: &str, finding: &Finding) -> bool {
@@ -115,7 +126,19 @@ impl Known {
     /// The entry of a finding of `scenario`.
     pub fn find(&self, scenario: &str, finding: &Finding) -> Option<&Entry> {
         let mut entries = self.entries.iter();
-        entries.find(|entry| entry.is_of(&finding.signature) && entry.is_for(scenario, finding))
+        entries
+            .find(|entry| entry.is_of(&finding.signature) && entry.is_for(scenario, finding))
+            .or_else(|| self.find_combined(finding))
+    }
+
+    /// The entry of an abort that only combines what is known: each of its panics is at the place
+    /// of a known one, so that mending those mends it. There are as many as pairs of causes, which
+    /// nobody wants to list. It goes by the last place: the panic that came while one unwound.
+    fn find_combined(&self, finding: &Finding) -> Option<&Entry> {
+        let places = finding.signature.strip_prefix("abort ")?.split(" then ");
+        let at = |place| self.entries.iter().find(|entry| entry.panics_at(place));
+        let entries: Option<Vec<&Entry>> = places.map(at).collect();
+        entries?.pop()
     }
 
     /// Says of a finding of `scenario` whether it is known, and whose fault it is.
@@ -140,4 +163,75 @@ fn is_planted(scenario: &str) -> bool {
 
 fn complain(path: &Path, what: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Class, Judged};
+
+    fn known(signatures: &[&str]) -> Known {
+        let entry = |(index, signature): (usize, &&str)| {
+            let mut plan = Plan::new(vocabulary(find(BUILT_IN, "program").unwrap()));
+            plan.signature = Some((*signature).to_owned());
+            Entry {
+                name: index.to_string(),
+                plan,
+                is_built_in: true,
+            }
+        };
+        Known {
+            entries: signatures.iter().enumerate().map(entry).collect(),
+        }
+    }
+
+    fn finding(class: Class, signature: &str, site: &str) -> Finding {
+        Finding {
+            class,
+            signature: signature.to_owned(),
+            kin: String::new(),
+            site: Some(site.to_owned()),
+            detail: String::new(),
+            judged: Judged::default(),
+        }
+    }
+
+    #[test]
+    fn an_abort_of_known_panics_is_known_as_its_last() {
+        let known = known(&[
+            "panic a/x.rs:1 so it goes",
+            "panic a/y.rs:2",
+            "abort a/z.rs:3 then a/z.rs:4",
+            "hang call",
+        ]);
+        let name = |signature: &str| {
+            let finding = finding(Class::Abort, signature, "a/y.rs:2");
+            let entry = known.find("program", &finding);
+            entry.map(|entry| entry.name.clone())
+        };
+        assert_eq!(name("abort a/x.rs:1 then a/y.rs:2").as_deref(), Some("1"));
+        assert_eq!(name("abort a/y.rs:2 then a/x.rs:1").as_deref(), Some("0"));
+        assert_eq!(name("abort a/x.rs:1 then a/z.rs:3").as_deref(), Some("2"));
+        assert_eq!(
+            name("abort a/y.rs:2").as_deref(),
+            Some("1"),
+            "while a panic of the program's own unwinds"
+        );
+        for unknown in [
+            "abort a/x.rs:1 then a/x.rs:10",
+            "abort a/x.rs:9 then a/y.rs:2",
+            "abort scenarios/src/catalogue/planted/process.rs:5",
+            "abort SIGSEGV in call",
+            "abort call",
+        ] {
+            assert_eq!(name(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_known_abort_makes_no_panic_known() {
+        let known = known(&["abort a/z.rs:3 then a/z.rs:4"]);
+        let finding = finding(Class::Panic, "panic a/z.rs:3 why", "a/z.rs:3");
+        assert!(known.find("program", &finding).is_none());
+    }
 }
