@@ -123,11 +123,15 @@ impl Known {
         &self.entries
     }
 
-    /// The entry of a finding of `scenario`.
+    /// The entry of a finding of `scenario`: two causes may show one signature, such as a leak of
+    /// the same kinds, and then that of the same scenario is the likelier one.
     pub fn find(&self, scenario: &str, finding: &Finding) -> Option<&Entry> {
-        let mut entries = self.entries.iter();
-        entries
-            .find(|entry| entry.is_of(&finding.signature) && entry.is_for(scenario, finding))
+        let is_it =
+            |entry: &&Entry| entry.is_of(&finding.signature) && entry.is_for(scenario, finding);
+        let mut same = self.entries.iter().filter(is_it);
+        same.clone()
+            .find(|entry| entry.plan.scenario() == scenario)
+            .or_else(|| same.next())
             .or_else(|| self.find_combined(finding))
     }
 

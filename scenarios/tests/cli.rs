@@ -76,6 +76,7 @@ fn planted_bugs_are_found_each_by_its_check_and_by_no_other() {
         let findings = of_type(&lines, "finding");
         assert_eq!(findings.len(), 1, "{scenario}: {findings:?}");
         assert_eq!(findings[0]["class"], class, "{scenario}");
+        assert_eq!(findings[0]["known"], false, "{scenario}");
         let summary = of_type(&lines, "summary")[0];
         assert_eq!(summary["seeds"], 200, "{scenario}");
         assert_eq!(summary["complete"], true);

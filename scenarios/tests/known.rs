@@ -3,6 +3,7 @@
 //! The plans were found by `fuzz` against capnp-rpc 0.27.3 and made small by deleting decisions.
 //! Against another release the findings may be gone; then there is nothing to compare.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,6 +63,55 @@ fn every_plan_shows_its_finding() {
         let report = replay(&path);
         let signature = plan.signature.as_deref().expect("what it was kept for");
         assert_eq!(report["signature"], signature, "{}", path.display());
+        let finding = &report["findings"][0];
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        assert_eq!(finding["known_as"], &*name, "{finding}");
+    }
+}
+
+/// An entry is a report to upstream: what a program does, what happens, why and what would be
+/// right, with the place in upstream's code, and whether upstream says that it is so.
+#[test]
+fn every_entry_says_what_is_wrong() {
+    let mut signatures = BTreeSet::new();
+    for (path, plan) in plans(Path::new(KNOWN)) {
+        let path = path.display();
+        let note = plan.note.as_deref().unwrap_or_default();
+        assert!(note.len() > 200 && note.contains(".rs:"), "{path}: {note}");
+        let documented = plan.documented.as_deref().unwrap_or_default();
+        assert!(!documented.is_empty(), "{path}: documented?");
+        // A further sign of its cause is not one that another entry names, too.
+        for signature in plan.also {
+            assert!(signatures.insert(signature.clone()), "{path}: {signature}");
+        }
+    }
+}
+
+/// Shrinking again changes nothing.
+#[test]
+fn every_entry_is_minimal() {
+    if CAPNP_RPC_VERSION != "0.27.3" {
+        eprintln!("nothing to shrink: capnp-rpc is {CAPNP_RPC_VERSION}");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let smaller = folder.path().join("smaller.toml");
+    for (path, plan) in plans(Path::new(KNOWN)) {
+        let signature = plan.signature.as_deref().expect("what it was kept for");
+        // Each run of a spin takes seconds, and a law of growth a dozen runs of large sizes.
+        if ["spin", "stack-growth"].contains(&signature.split(' ').next().expect("a class")) {
+            continue;
+        }
+        let shrink = Command::new(env!("CARGO_BIN_EXE_dismantle"))
+            .args(["shrink", "--json", "-o"])
+            .args([&smaller, &path])
+            .output()
+            .expect("it starts");
+        assert!(shrink.status.success(), "{}: {shrink:?}", path.display());
+        let report: Value = serde_json::from_slice(&shrink.stdout).expect("one line");
+        assert_eq!(report["minimal"], true, "{report}");
+        let smaller = fs::read_to_string(&smaller).expect("a plan");
+        assert_eq!(smaller, plan.to_string(), "{}", path.display());
     }
 }
 
