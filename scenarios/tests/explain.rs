@@ -46,6 +46,8 @@ fn explained(path: &str) -> Story {
             Some("explain-event") => events.push(line),
             Some("explain-in-flight") => in_flight.push(line),
             Some("report") => report = line,
+            // See `deepest.rs`.
+            Some("explain-stack" | "explain-tree") => {}
             other => panic!("{other:?}"),
         }
     }
