@@ -18,7 +18,7 @@ use crate::shrink::Size;
 #[derive(Args, Clone)]
 pub struct KnownDir {
     /// The folder of your own known findings, beside those that are built in
-    #[arg(long, value_name = "DIR", default_value = "known")]
+    #[arg(long, value_name = "DIR", default_value = "known-findings")]
     known_dir: PathBuf,
 }
 
