@@ -101,7 +101,7 @@ pub struct RunReport {
     pub pending: Vec<Wait>,
     /// Injected faults that never let go.
     pub held: Vec<Hold>,
-    /// The run's own code made a cycle of references; leaks were not judged.
+    /// The run's own code made a cycle; hangs and leaks were not judged.
     pub own_cycle: bool,
     /// Answers of the plan that the run never asked for; at most 200.
     pub never_asked: Vec<String>,
@@ -427,7 +427,7 @@ impl RunReport {
         if self.own_cycle {
             writeln!(
                 text,
-                "the run's own code made a cycle of references: leaks are not judged"
+                "the run's own code made a cycle: hangs and leaks are not judged"
             )?;
         }
         let pending = self.pending.iter().filter(|wait| wait.must_end).peekable();

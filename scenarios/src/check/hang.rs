@@ -14,7 +14,8 @@ pub(super) fn hang(report: &Report) -> Option<Finding> {
         .iter()
         .filter(|pending| pending.must_end)
         .collect();
-    if waiting.is_empty() {
+    // A promise that is to become the result of a call that waits for it keeps that call waiting.
+    if waiting.is_empty() || report.own_cycle {
         return None;
     }
     let kinds: BTreeSet<&str> = waiting.iter().map(|pending| pending.task.kind()).collect();

@@ -361,8 +361,8 @@ impl Sim {
         drop(pause);
     }
 
-    /// The run's own code has made a cycle of references, as a program may by mistake: objects
-    /// that are never destroyed are then no finding.
+    /// The run's own code has made a cycle, of references or of promises, as a program may by
+    /// mistake: objects that are never destroyed and calls that never end are then no finding.
     pub fn own_cycle(&self) {
         self.0.own_cycle.set(true);
     }
