@@ -57,6 +57,7 @@ pub mod heap;
 
 mod report;
 mod run;
+mod script;
 
 pub use breach::{BREACHES_MAX, Breach};
 pub use clock::{Elapsed, Sleep, timeout};

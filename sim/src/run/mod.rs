@@ -101,6 +101,14 @@ pub trait Recorder: Send + Sync {
     fn event(&self, _number: u64, _event: &Event) {}
     /// The run is over.
     fn over(&self) {}
+    /// Whether it wants the run's script: see [`Sim::script`].
+    fn scripts(&self) -> bool {
+        false
+    }
+    /// A line of the script.
+    fn line(&self, place: &'static str, line: &str) {
+        let _ = (place, line);
+    }
 }
 
 /// How to run a plan.
@@ -274,6 +282,7 @@ fn on_this_thread(
     panics::collect(options.recorder.clone(), options.trace.then(|| told(&sim)));
     let last_words = options.last_words.clone().map(LastWords::new);
     drop(pause);
+    sim.script("run", String::new);
     match region {
         Some(region) => {
             let deepest = options.probe.deepest.map(|(_, depth)| depth);

@@ -254,6 +254,10 @@ impl Sim {
         closed
     }
 
+    pub(crate) fn recorder(&self) -> Option<&dyn Recorder> {
+        self.0.recorder.as_deref()
+    }
+
     // ---- what is recorded
 
     /// Makes the destruction of `value` part of the report.
