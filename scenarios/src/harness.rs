@@ -32,6 +32,8 @@ pub struct Order<'a> {
     pub reached: bool,
     /// What carries the bytes.
     pub over: Over,
+    /// Have the run say what a program of its own would do.
+    pub script: bool,
     /// What the run leaves for its explanation, in [`Ran::notes`]. Only a worker's can.
     pub probe: Probe,
 }
@@ -46,6 +48,7 @@ impl<'a> Order<'a> {
             prints: false,
             reached: false,
             over: Over::Pipe,
+            script: false,
             probe: Probe::default(),
         }
     }
@@ -67,6 +70,8 @@ pub struct Ran {
     pub reached: Reached,
     /// What it left on the heap, and leaves each time, if nothing else explains it.
     pub left: Vec<LeftGroup>,
+    /// What a program of its own would do, if that was asked for: places and lines.
+    pub script: Vec<(String, String)>,
     /// Bytes from the start of the stack to the deepest point of each phase.
     pub stack_depth: Phases,
     /// What it left for its explanation, if that was asked for.
@@ -374,6 +379,7 @@ impl InProcess<'_> {
                 ..RunReport::new(order.plan, order.seed, &report, check(&report))
             },
             left,
+            script: Vec::new(),
             stack_depth: Phases::of(&report.stack_depth),
             notes: Notes::default(),
         };
@@ -381,33 +387,51 @@ impl InProcess<'_> {
     }
 }
 
-/// The panics of a run in this process.
+/// What a run in this process gives away: its panics, and its script.
 #[derive(Default)]
-struct Panics(Mutex<(u64, u64, Vec<Said>)>);
+struct Heard {
+    panics: Mutex<(u64, u64, Vec<Said>)>,
+    script: Option<Mutex<Vec<(String, String)>>>,
+}
 
-impl Recorder for Panics {
+impl Recorder for Heard {
     fn answer(&self, _: &str, _: &Value) {}
 
     fn panic(&self, panic: &Panic) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
         let (step, time_us, said) = &mut *state;
         said.push(Said::panic(*step, *time_us, &panic.site, &panic.message));
     }
 
     fn turn(&self, step: u64, time_us: u64, _: Phase, _: Option<Name>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
         (state.0, state.1) = (step, time_us);
+    }
+
+    fn scripts(&self) -> bool {
+        self.script.is_some()
+    }
+
+    fn line(&self, place: &'static str, line: &str) {
+        if let Some(script) = &self.script {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.push((place.to_owned(), line.to_owned()));
+        }
     }
 }
 
 impl Harness for InProcess<'_> {
     fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
-        let panics = Arc::<Panics>::default();
-        if order.prints {
-            self.record(Some(panics.clone()));
+        let heard = Arc::new(Heard {
+            script: order.script.then(Mutex::default),
+            ..Heard::default()
+        });
+        let hears = order.prints || order.script;
+        if hears {
+            self.record(Some(heard.clone()));
         }
         let ran = self.run_unnamed(order);
-        if order.prints {
+        if hears {
             self.record(None);
         }
         let (mut ran, trace) = ran?;
@@ -417,8 +441,14 @@ impl Harness for InProcess<'_> {
                 .map(|(number, event)| Told::of(number, event))
                 .collect();
         }
-        let mut panics = panics.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ran.said = std::mem::take(&mut panics.2);
+        if order.prints {
+            let mut panics = heard.panics.lock().unwrap_or_else(PoisonError::into_inner);
+            ran.said = std::mem::take(&mut panics.2);
+        }
+        if let Some(script) = &heard.script {
+            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            ran.script = std::mem::take(&mut script);
+        }
         ran.name_left(&mut self.places);
         Ok(ran)
     }

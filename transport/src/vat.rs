@@ -230,6 +230,11 @@ impl Vat {
         self.task.replace(Some(self.sim.spawn(name, task)));
     }
 
+    /// Whether the system was given to a task.
+    pub fn has_started(&self) -> bool {
+        self.idle.borrow().is_none()
+    }
+
     /// Whether the system's task has ended by itself.
     pub fn has_ended(&self) -> bool {
         let task = self.task.borrow();

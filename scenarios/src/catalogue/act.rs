@@ -14,6 +14,8 @@ use capnp::private::capability::{ClientHook, ParamsHook, ResultsHook};
 use capnp::{Error, MessageSize};
 use dismantle_sim::{Question, Sim, share};
 
+use super::script::place;
+
 /// What an acting destructor or hook does.
 const ACTS: [&str; 9] = [
     "nothing",
@@ -60,8 +62,13 @@ pub trait Reach {
     fn act(&self, vat: &'static str, operation: u32, act: &'static str);
 }
 
-/// The destructor of an object that `operation` made.
-pub fn on_drop(sim: &Sim, reach: &Weak<dyn Reach>, vat: &'static str, operation: u32) {
+/// The destructor of the object of this number, which `operation` made.
+pub fn on_drop(
+    sim: &Sim,
+    reach: &Weak<dyn Reach>,
+    vat: &'static str,
+    (object, operation): (u32, u32),
+) {
     // One that acts while a panic unwinds says more of the program than of upstream.
     if std::thread::panicking() {
         return;
@@ -69,7 +76,11 @@ pub fn on_drop(sim: &Sim, reach: &Weak<dyn Reach>, vat: &'static str, operation:
     let Some(reach) = reach.upgrade() else {
         return;
     };
-    reach.act(vat, operation, ACTS[ask(sim, &QUESTIONS[0], operation)]);
+    let act = ACTS[ask(sim, &QUESTIONS[0], operation)];
+    if act != ACTS[0] {
+        sim.script(place::DROP, || format!("{vat}/object/{object}"));
+    }
+    reach.act(vat, operation, act);
 }
 
 /// `client` behind a hook of the program's own, if the plan gives the operation one.
@@ -84,6 +95,7 @@ pub fn watched(
     if look == 0 {
         return client;
     }
+    sim.script(place::CANNOT, || format!("`op.{operation}.look`"));
     let act = sim.ask(&QUESTIONS[2], &[operation.into()]);
     let watch = Watch {
         reach: reach.clone(),

@@ -5,6 +5,7 @@
 mod act;
 mod ending;
 mod object;
+mod script;
 mod session;
 mod waiting;
 
@@ -22,6 +23,8 @@ mod streaming;
 mod planted;
 
 use crate::scenario::Scenario;
+
+pub(crate) use script::place;
 
 /// Every built-in scenario, the planted ones last.
 pub const BUILT_IN: &[&dyn Scenario] = &[

@@ -16,6 +16,7 @@ use dismantle_transport::{Arrivals, Behaviour, CallOrder, Ticket, behave, except
 use futures::channel::oneshot;
 
 use super::act::{self, Reach};
+use super::script::{self, Ids, Method, place};
 
 /// What a method does with its argument.
 pub const METHODS: [&str; 11] = [
@@ -125,6 +126,7 @@ impl Call {
 struct State {
     objects: Objects,
     vat: &'static str,
+    number: u32,
     /// The operation that made it, if its destructor may act.
     acts: Option<u32>,
     kept: RefCell<Option<Client>>,
@@ -134,7 +136,8 @@ struct State {
 impl Drop for State {
     fn drop(&mut self) {
         if let (Some(operation), Some(reach)) = (self.acts, self.objects.reach.get()) {
-            act::on_drop(&self.objects.sim, reach, self.vat, operation);
+            let object = (self.number, operation);
+            act::on_drop(&self.objects.sim, reach, self.vat, object);
         }
     }
 }
@@ -170,6 +173,8 @@ pub struct Objects {
     serving: Rc<Cell<u32>>,
     /// What keeps waiting those that never answer.
     unanswered: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
+    /// What their methods are called in a program.
+    ids: Ids,
 }
 
 impl Objects {
@@ -182,12 +187,18 @@ impl Objects {
             reach: Rc::default(),
             serving: Rc::default(),
             unanswered: Rc::default(),
+            ids: Ids::default(),
         }
     }
 
     /// The order of the calls on all of them.
     pub fn order(&self) -> &CallOrder {
         &self.order
+    }
+
+    /// The ids of their methods in a program.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     /// From here on destructors act: the plan says which, `reach` what they can get at.
@@ -211,6 +222,7 @@ impl Objects {
         let state = State {
             objects: self.clone(),
             vat,
+            number,
             acts,
             kept: RefCell::new(None),
             arrivals: self.order.arrivals(name),
@@ -383,6 +395,9 @@ impl Serve for Object {
         let part = [call.operation.into()];
         let after_work = sim.ask(&QUESTIONS[1], &part) == 1;
         let outcome = OUTCOMES[sim.ask(&QUESTIONS[0], &part) as usize];
+        if sim.is_scripted() {
+            self.script(call, method_id, &params, (outcome, after_work));
+        }
         let behaviour = Behaviour::from_word(outcome, || sim.ask(&QUESTIONS[3], &part));
         if behaviour == Behaviour::Never {
             return Promise::from_future(async move {
@@ -405,6 +420,41 @@ impl Serve for Object {
 }
 
 impl Object {
+    /// Says how a program would serve this call.
+    fn script(&self, call: Call, method_id: u16, params: &AnyParams, outcome: (&str, bool)) {
+        let State { objects, vat, .. } = &*self.0;
+        let (sim, part) = (&objects.sim, [call.operation.into()]);
+        let id = objects.ids.of(call.operation, method_id);
+        let late_us = || sim.ask(&QUESTIONS[3], &part);
+        script::outcome(sim, id, outcome.0, outcome.1, late_us);
+        if self.is_streaming(0, method_id) {
+            sim.script(place::STREAM, || id.to_string());
+        }
+        let name = METHODS.get(usize::from(method_id)).copied().unwrap_or("");
+        if !outcome.1 && !["answers", "late"].contains(&outcome.0) {
+            return;
+        }
+        let pointer = params.get();
+        let given = pointer.and_then(|it| it.get_as_capability::<Untyped>());
+        let argument = given.is_ok();
+        drop(given);
+        let is_late = ["slow", "promise", "early"].contains(&name);
+        let resolution = match name {
+            "promise" => RESOLUTIONS[sim.ask(&QUESTIONS[2], &part) as usize],
+            _ => "",
+        };
+        let method = Method {
+            name,
+            call,
+            id,
+            vat,
+            argument,
+            resolution,
+            late_us: if is_late { late_us() } else { 0 },
+        };
+        script::method(sim, &objects.ids, &method);
+    }
+
     async fn serve(
         self: Rc<Self>,
         call: Call,

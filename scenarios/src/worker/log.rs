@@ -34,6 +34,8 @@ pub(super) enum LogLine {
     },
     /// An event: [`Told::line`].
     Event(String),
+    /// What a program of its own would do: a place and a line.
+    Script(String, String),
     /// The run is over. What comes now is of others, which see why it left memory.
     Over,
 }
@@ -45,6 +47,8 @@ pub(super) struct Of {
     pub(super) events: bool,
     /// Where what is printed goes, if somebody wants it.
     pub(super) prints: Option<Arc<File>>,
+    /// Whether the run's script goes in.
+    pub(super) script: bool,
 }
 
 /// Writes the log.
@@ -137,6 +141,14 @@ impl Recorder for Log {
         }
     }
 
+    fn scripts(&self) -> bool {
+        self.of.script
+    }
+
+    fn line(&self, place: &'static str, line: &str) {
+        self.write(&LogLine::Script(place.to_owned(), line.to_owned()));
+    }
+
     fn over(&self) {
         self.turn_page(|now| now.over = true);
         self.write(&LogLine::Over);
@@ -152,6 +164,8 @@ pub(super) struct Read {
     pub(super) told: Vec<Told>,
     /// What was printed, and the panics, in order.
     pub(super) said: Vec<Said>,
+    /// What a program of its own would do.
+    pub(super) script: Vec<(String, String)>,
 }
 
 impl Read {
@@ -165,6 +179,7 @@ impl Read {
                 Ok(LogLine::Count(path, count)) => read.answers.push((path, Value::Count(count))),
                 Ok(LogLine::Word(path, word)) => read.answers.push((path, Value::Word(word))),
                 Ok(LogLine::Event(line)) => read.told.extend(Told::from_line(&line)),
+                Ok(LogLine::Script(place, line)) => read.script.push((place, line)),
                 Ok(LogLine::Over) => over = true,
                 Ok(LogLine::Printed {
                     bytes,

@@ -82,6 +82,7 @@ enum Job {
         prints: bool,
         reached: bool,
         over: Over,
+        script: bool,
         #[serde(default, skip_serializing_if = "Wanted::is_nothing")]
         wanted: Wanted,
     },

@@ -122,6 +122,7 @@ impl Remains {
             said: self.log.said,
             reached: Reached::default(),
             left: Vec::new(),
+            script: self.log.script,
             stack_depth: Phases::default(),
             notes: Notes::default(),
         }

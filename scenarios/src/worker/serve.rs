@@ -157,6 +157,7 @@ impl Worker<'_> {
                 prints,
                 reached,
                 over,
+                script,
                 wanted,
             } => {
                 let plan = self.read(&plan)?;
@@ -164,6 +165,7 @@ impl Worker<'_> {
                     seed: seed.unwrap_or(0),
                     events: trace,
                     prints: prints.then(|| self.prints.clone()),
+                    script,
                 };
                 let log = Log::new(of, self.log.clone(), self.progress.clone());
                 self.harness.record(Some(Arc::new(log)));
@@ -175,6 +177,8 @@ impl Worker<'_> {
                     prints,
                     reached,
                     over,
+                    // The log has it.
+                    script: false,
                     probe: wanted.probe(),
                 });
                 self.harness.record(None);

@@ -155,6 +155,7 @@ impl Harness for Isolated {
             prints: order.prints,
             reached: order.reached,
             over: order.over,
+            script: order.script,
             wanted: Wanted::of(order.probe),
         };
         let this = (order.plan.to_string(), order.seed.map(|seed| seed.0));
@@ -169,7 +170,7 @@ impl Harness for Isolated {
                     stack_depth,
                     grown_bytes,
                 }) => {
-                    let log = match (&self.process, order.trace || order.prints) {
+                    let log = match (&self.process, order.trace || order.prints || order.script) {
                         (Some(process), true) => process.log(),
                         _ => Log::default(),
                     };
@@ -188,6 +189,7 @@ impl Harness for Isolated {
                         said: if order.prints { log.said } else { Vec::new() },
                         reached,
                         left,
+                        script: log.script,
                         stack_depth,
                         notes,
                     };

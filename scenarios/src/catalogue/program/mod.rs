@@ -10,6 +10,7 @@
 //! nearest earlier one stands in, and at last the peer's bootstrap capability.
 
 mod net;
+pub mod script;
 mod teardown;
 mod world;
 

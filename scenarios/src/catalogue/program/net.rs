@@ -10,9 +10,10 @@ use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
 use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Errors, Link, Vat, compat};
 use futures::FutureExt;
 
-use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES};
+use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES, script};
 use crate::catalogue::act::Reach;
-use crate::catalogue::object::{Call, Objects, call, same};
+use crate::catalogue::object::{Call, Objects, call, method_id, same};
+use crate::catalogue::script::place;
 use crate::catalogue::waiting::{judged, waiting};
 
 /// One vat and what its owner holds beside it.
@@ -66,12 +67,18 @@ impl Net {
         let (link, client_end, server_end) = Link::numbered(sim, number);
         let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
         let starts = sim.ask(&SERVER_RUNS, &[]) == 0;
+        script::connection(sim, number);
         let party = |side, end, place: usize, asks: bool, starts: bool| {
             let served = self.objects.make(SIDES[place], 0);
             let vat = Vat::numbered(sim, number, side, end, Some(served));
             let disconnector = RefCell::new(vat.try_disconnector());
             let bootstrap = RefCell::new(asks.then(|| vat.bootstrap()));
+            script::vat(sim, number, place, asks);
+            if number == 0 && place == 0 && sim.ask(&RECONNECTING, &[]) == 1 {
+                script::first(sim);
+            }
             if starts {
+                script::start(sim, vat.name());
                 vat.start();
             }
             Party {
@@ -105,7 +112,12 @@ impl Net {
             let net: Rc<Self> = net.upgrade().ok_or_else(unreachable)?;
             let connection = match std::mem::replace(&mut used, true) {
                 false => net.number(0),
-                true => net.connect(),
+                true => {
+                    script::again(&net.sim, true);
+                    let connection = net.connect();
+                    script::again(&net.sim, false);
+                    connection
+                }
             };
             let bootstrap = &connection.ok_or_else(unreachable)?.parties[0];
             bootstrap.vat.try_bootstrap().ok_or_else(unreachable)
@@ -114,6 +126,7 @@ impl Net {
             1 => compat::reconnecting(connect).ok(),
             _ => Some(compat::lazily_reconnecting(connect)),
         };
+        script::reconnecting(&self.sim, how == 1);
         let before = first.parties[0].bootstrap.replace(client);
         drop(before);
     }
@@ -142,12 +155,17 @@ impl Net {
     }
 
     /// Ends a connection from one side: `await`, `poll-once`, or drops the disconnector.
-    pub fn disconnect(&self, party: &Party, name: Name, how: &str) {
+    ///
+    /// `into` is where it belongs in a script.
+    pub fn disconnect(&self, party: &Party, into: &'static str, name: Name, how: &str) {
         // The one taken before the system ran, then those that can be had late.
         let early = party.disconnector.take();
+        let is_early = early.is_some();
         let Some(mut disconnector) = early.or_else(|| party.vat.try_disconnector()) else {
             return;
         };
+        self.sim
+            .script(into, || script::disconnect(party.vat.name(), is_early, how));
         match how {
             "await" => {
                 let task = waiting(&self.sim, "end of", name, disconnector).map(drop);
@@ -177,6 +195,18 @@ impl Net {
             return;
         };
         let id = Call::new(operation, 0);
+        self.sim.script(place::ACT, || {
+            let id = self.objects.ids().of(operation, method_id("echo"));
+            let given = given.as_ref().map_or_else(
+                || "None".to_owned(),
+                // Not by the name of one whose destructor acts.
+                |_| "Some(&object(\"given\"))".to_owned(),
+            );
+            format!(
+                "answer(call(&{}, {id}, {given}));",
+                script::bootstrap(side, 0)
+            )
+        });
         let sent = call(&target, id, "echo", given.as_ref());
         drop(sent.pipeline);
         let number = self.acted.replace(self.acted.get() + 1);
@@ -205,20 +235,37 @@ impl Reach for Net {
                 let given = self.objects.make_plain(vat, operation);
                 self.call_from_within(side, operation, Some(given));
             }
-            "disconnect" => self.disconnect(party, name, "await"),
+            "disconnect" => self.disconnect(party, place::ACT, name, "await"),
             "poll-disconnect" => {
                 let disconnector = party.disconnector.take();
                 if let Some(mut disconnector) = disconnector {
+                    let poll = || script::disconnect(vat, true, "now");
+                    self.sim.script(place::ACT, poll);
                     drop((&mut disconnector).now_or_never());
                 }
             }
             "drop-bootstrap" => {
                 let bootstrap = party.bootstrap.take();
+                if bootstrap.is_some() {
+                    let gone = || format!("drop({});", script::bootstrap(side, 0));
+                    self.sim.script(place::ACT, gone);
+                }
                 drop(bootstrap);
             }
-            "drop-kept" => drop(self.objects.drop_kept(Some(vat))),
-            "drop-system" => party.vat.abort_system(),
+            "drop-kept" => {
+                self.sim.script(place::CANNOT, || {
+                    "a destructor that drops what objects keep".to_owned()
+                });
+                self.objects.drop_kept(Some(vat));
+            }
+            "drop-system" => {
+                let gone = || script::drop_system(vat, party.vat.has_started());
+                self.sim.script(place::ACT, gone);
+                party.vat.abort_system();
+            }
             "panic" => {
+                self.sim
+                    .script(place::CANNOT, || "a destructor that panics".to_owned());
                 self.sim.own_panic();
                 inject_panic()
             }

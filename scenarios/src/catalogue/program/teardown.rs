@@ -3,11 +3,13 @@
 use dismantle_sim::{JoinHandle, Name, Part, Stopped};
 use dismantle_transport::nothing_left;
 
+use super::script;
 use super::world::{Made, World};
 use super::{
     AFTER_DISCONNECT, ALWAYS_AWAIT, DISCONNECT_FIRST, HOWS, ITEMS, RELEASE, SERVER_RUNS, SIDES,
     TEARDOWN, UNTIL_DISCONNECTED, UNTIL_REST,
 };
+use crate::catalogue::script::place;
 
 impl World {
     /// Takes everything apart, item by item, in the plan's order.
@@ -20,7 +22,9 @@ impl World {
         // A server that nobody has run so far is run now, if it ever is.
         if sim.ask(&SERVER_RUNS, &[]) == 1 {
             for connection in self.net.all() {
-                connection.parties[1].vat.start();
+                let vat = &connection.parties[1].vat;
+                script::start(&sim, vat.name());
+                vat.start();
             }
         }
         if sim.ask(&RELEASE, &[]) == 1 {
@@ -46,7 +50,11 @@ impl World {
             };
             self.wait(steps)?;
         }
-        sim.act(Name::new("owner", "forget"), || self.objects.forget())?;
+        let forgot = sim.act(Name::new("owner", "forget"), || self.objects.forget())?;
+        if forgot == Some(true) {
+            sim.script(place::FORGET, String::new);
+        }
+        self.script_rest();
         Ok(())
     }
 
@@ -54,6 +62,7 @@ impl World {
     /// have told each other: then nothing may be left in their tables.
     fn release(&mut self) -> Result<(), Stopped> {
         let sim = self.sim.clone();
+        sim.script(place::CANNOT, || "the decision `release`".to_owned());
         let mut more = true;
         while more {
             let made = std::mem::take(&mut self.made);
@@ -121,18 +130,20 @@ impl World {
                 };
                 let name = Name::new(vat, "disconnect");
                 let how = HOWS[how as usize];
-                sim.act(name, || self.net.disconnect(party, name, how))?;
+                sim.act(name, || self.net.disconnect(party, place::MAIN, name, how))?;
             }
             "calls" => {
                 let of_side = self.made.iter_mut().filter(|made| made.side == side);
                 let calls: Vec<_> = of_side.flat_map(|made| made.calls.drain(..)).collect();
                 if sim.ask(&TEARDOWN[3], &[vat.into()]) == 1 {
                     self.net.errors.cancelled();
+                    self.script_aborts(&calls);
                     let action = Name::new(vat, "drop-calls");
                     sim.act(action, || calls.iter().for_each(JoinHandle::abort))?;
                 }
             }
             "caps" => {
+                self.script_drop_caps(side);
                 let caps: Vec<_> = self.of(side).flat_map(|made| made.caps.drain(..)).collect();
                 let kept: Vec<_> = self
                     .of(side)
@@ -146,7 +157,13 @@ impl World {
                     drop((caps, kept, bootstraps))
                 })?;
             }
-            "system" => party.vat.drop_system()?,
+            "system" => {
+                if !party.vat.has_ended() {
+                    let runs = party.vat.has_started();
+                    sim.script(place::MAIN, || script::drop_system(vat, runs));
+                }
+                party.vat.drop_system()?;
+            }
             other => unreachable!("{other} is no item"),
         }
         Ok(())

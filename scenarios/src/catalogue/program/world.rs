@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 
 use super::net::Net;
+use super::script::{self, Passed};
 use super::{
     ANSWERED, ANY_ARGUMENT, ARGUMENTS, CONNECTIONS, FAILED, FRESH_ARGUMENT, GIVEN, HOWS, KEEPS,
     OPERATIONS, OPERATIONS_MAX, SIDES, UNTIL_REST, WHATS,
@@ -18,6 +19,7 @@ use crate::catalogue::act::watched;
 use crate::catalogue::object::{
     self, Call, Objects, call, call_in_order, capability, same, stream_in_order,
 };
+use crate::catalogue::script::place;
 use crate::catalogue::waiting::waiting;
 
 /// The response of a call, once it is there and if it is kept.
@@ -26,7 +28,10 @@ pub type Kept = Rc<RefCell<Option<Response<any_pointer::Owned>>>>;
 /// What one operation made.
 #[derive(Default)]
 pub struct Made {
+    pub number: u32,
     pub side: usize,
+    /// Whether the responses are kept.
+    pub keeps: bool,
     pub caps: Vec<Client>,
     pub calls: Vec<JoinHandle<()>>,
     pub responses: Vec<Kept>,
@@ -88,7 +93,10 @@ impl World {
                 true => self.sim.ask_drawn(&OPERATIONS[0], &part, &[]),
                 false => self.sim.ask(&OPERATIONS[0], &part),
             };
-            self.made.push(Made::default());
+            self.made.push(Made {
+                number,
+                ..Made::default()
+            });
             if what == 0 {
                 continue;
             }
@@ -109,10 +117,16 @@ impl World {
     /// [`Stopped`] after a panic.
     pub fn wait(&mut self, steps: u64) -> Result<(), Stopped> {
         if steps < UNTIL_REST {
-            self.sim.steps(steps)?;
+            self.script_steps(Some(steps));
+            let made = self.sim.steps(steps)?;
+            self.sim.script(place::MADE, || made.to_string());
             return Ok(());
         }
+        self.script_steps(None);
+        let before = self.sim.steps_done();
         self.sim.settle()?;
+        let made = || (self.sim.steps_done() - before).to_string();
+        self.sim.script(place::MADE, made);
         self.rests += 1;
         for connection in self.net.all() {
             connection.link.rest(self.rests);
@@ -120,7 +134,7 @@ impl World {
         Ok(())
     }
 
-    fn ask(&self, index: usize, number: u32) -> u64 {
+    pub fn ask(&self, index: usize, number: u32) -> u64 {
         self.sim.ask(&OPERATIONS[index], &[number.into()])
     }
 
@@ -136,15 +150,17 @@ impl World {
                 self.net.errors.cancelled();
                 let calls = self.earlier(number, side, on, |made| !made.calls.is_empty());
                 if let Some(made) = calls {
-                    std::mem::take(&mut made.calls)
-                        .iter()
-                        .for_each(JoinHandle::abort);
+                    let calls = std::mem::take(&mut made.calls);
+                    self.script_aborts(&calls);
+                    calls.iter().for_each(JoinHandle::abort);
                 }
             }
             "drop-cap" => {
                 let made = self.earlier(number, side, on, |made| !made.caps.is_empty());
                 if let Some(made) = made {
                     let cap = made.caps.pop();
+                    let gone = || script::cap(made.number, made.caps.len());
+                    sim.script(place::MAIN, || format!("drop({});", gone()));
                     drop(cap);
                 }
             }
@@ -152,6 +168,7 @@ impl World {
                 let holds = |kept: &Kept| kept.borrow().is_some();
                 let made = self.earlier(number, side, on, |made| made.responses.iter().any(holds));
                 if let Some(made) = made {
+                    sim.script(place::MAIN, || script::drop_all(script::kept(made)));
                     let responses = std::mem::take(&mut made.responses);
                     drop(responses);
                 }
@@ -161,6 +178,7 @@ impl World {
                 let promise = dismantle_transport::compat::future_client(receiver.map(|result| {
                     result.map_err(|_| dismantle_transport::exception(capnp::ErrorKind::Failed))
                 }));
+                self.sim.script(place::MAIN, || script::promise(number));
                 let made = &mut self.made[number as usize];
                 made.caps.push(promise);
                 made.resolver = Some(sender);
@@ -168,13 +186,18 @@ impl World {
             "resolve" => self.resolve(number, side, on),
             "bootstrap" => {
                 let connection = self.net.number(self.ask(11, number) as usize);
+                let vat = connection.as_ref().map(|it| it.parties[side].vat.name());
+                self.sim.script(place::MAIN, || {
+                    vat.map_or_else(String::new, |vat| script::late_bootstrap(number, vat))
+                });
                 let bootstrap = connection.and_then(|it| it.parties[side].vat.try_bootstrap());
                 self.made[number as usize].caps.extend(bootstrap);
             }
             "disconnect" => {
                 if let Some(connection) = self.net.number(self.ask(11, number) as usize) {
                     let how = HOWS[self.ask(12, number) as usize];
-                    self.net.disconnect(&connection.parties[side], action, how);
+                    let party = &connection.parties[side];
+                    self.net.disconnect(party, place::MAIN, action, how);
                 }
             }
             "connect" => drop(self.net.connect()),
@@ -227,19 +250,31 @@ impl World {
         Some((Name::numbered(SIDES[side], "bootstrap", place), bootstrap))
     }
 
-    fn argument(&mut self, number: u32, side: usize, draw: Draw) -> Option<Client> {
+    /// The capability to be passed, and how a program would say which.
+    fn argument(&mut self, number: u32, side: usize, draw: Draw) -> Option<(Client, Passed)> {
         let argument = self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw);
-        let given = match ARGUMENTS[argument as usize] {
-            "none" => None,
-            "object" => Some(self.objects.make(SIDES[side], number)),
-            "bootstrap" => self.net.bootstrap(side, self.ask(11, number) as usize),
+        let (given, passed) = match ARGUMENTS[argument as usize] {
+            "none" => return None,
+            "object" => {
+                let object = self.objects.make(SIDES[side], number);
+                (object, Passed::Object)
+            }
+            "bootstrap" => {
+                let connection = self.ask(11, number) as usize;
+                let bootstrap = self.net.bootstrap(side, connection)?;
+                (bootstrap, Passed::Bootstrap(self.net.place(connection)))
+            }
             _ => {
                 let given = self.ask(5, number) as usize;
-                self.operand(number, side, given).map(|(_, cap)| cap)
+                let (reference, cap) = self.operand(number, side, given)?;
+                (cap, Passed::Made(reference))
             }
         };
         let reach = self.net.reach();
-        given.map(|given| watched(&self.sim, &reach, SIDES[side], number, given))
+        Some((
+            watched(&self.sim, &reach, SIDES[side], number, given),
+            passed,
+        ))
     }
 
     fn call(&mut self, number: u32, side: usize, on: usize, streaming: bool) {
@@ -248,8 +283,10 @@ impl World {
         };
         let order = self.objects.order().clone();
         let argument = self.argument(number, side, ANY_ARGUMENT);
+        let (argument, passed) = argument.unzip();
         let repeat = self.ask(7, number) as u32;
         let chained = repeat > 1 && self.ask(8, number) == 1;
+        self.script_calls(number, reference, passed, (repeat, chained, streaming));
         for repetition in 0..repeat {
             let id = Call::new(number, repetition);
             let argument = argument.as_ref();
@@ -280,6 +317,7 @@ impl World {
                 continue;
             }
             let keeps = keep == "response" || keep == "both";
+            self.made[number as usize].keeps = keeps;
             self.await_call(
                 id,
                 side,
@@ -326,11 +364,13 @@ impl World {
         if self.sim.ask_drawn(&OPERATIONS[4], &[number.into()], draw) == GIVEN {
             self.sim.own_cycle();
         }
-        let given = self.argument(number, side, draw);
+        let (given, passed) = self.argument(number, side, draw).unzip();
         let made = self.earlier(number, side, on, |made| made.resolver.is_some());
-        let Some(resolver) = made.and_then(|made| made.resolver.take()) else {
+        let Some((of, resolver)) = made.and_then(|made| Some((made.number, made.resolver.take()?)))
+        else {
             return;
         };
+        self.script_resolve(number, side, of, passed);
         match given {
             // The receiver may be gone; then the capability comes back and is dropped here.
             Some(client) => drop(resolver.send(client)),

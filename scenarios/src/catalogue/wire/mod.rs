@@ -11,6 +11,7 @@
 mod mangle;
 mod owner;
 mod questions;
+mod script;
 mod speech;
 mod tables;
 
@@ -31,6 +32,8 @@ use self::questions::{
 };
 use self::speech::Speech;
 use super::object::{self, Call, Objects};
+use super::program::script as program;
+use super::script::place;
 use super::waiting::waiting;
 use crate::scenario::Scenario;
 
@@ -103,6 +106,7 @@ impl World {
         let disconnector = Some(vat.disconnector());
         let owner = Owner::new(sim, objects, vat.bootstrap());
         vat.start();
+        script::world(sim);
         let level = sim.ask(&PARAMETERS[0], &[]);
         Self {
             sim: sim.clone(),
@@ -143,11 +147,20 @@ impl World {
     }
 
     fn wait(&mut self, steps: u64) -> Result<(), Stopped> {
-        if steps < UNTIL_REST {
-            self.sim.steps(steps)?;
+        let until_rest = steps >= UNTIL_REST;
+        self.sim.script(place::STEPS, || match until_rest {
+            true => String::new(),
+            false => steps.to_string(),
+        });
+        if !until_rest {
+            let made = self.sim.steps(steps)?;
+            self.sim.script(place::MADE, || made.to_string());
             return Ok(());
         }
+        let before = self.sim.steps_done();
         self.sim.settle()?;
+        let made = || (self.sim.steps_done() - before).to_string();
+        self.sim.script(place::MADE, made);
         self.rests += 1;
         self.link.rest(self.rests);
         Ok(())
@@ -158,7 +171,7 @@ impl World {
         let on = speech.ask(About::On, number) as u32;
         let repeat = speech.ask(About::Repeat, number) as u32;
         match what {
-            "close" => self.peer.iter().for_each(RawPeer::close),
+            "close" => self.close(),
             "owner-cancel" => self.owner.cancel(on),
             "owner-drop" => self.owner.drop_one(on),
             "owner-call" | "owner-pipeline" => {
@@ -177,6 +190,14 @@ impl World {
                 }
             }
         }
+    }
+
+    fn close(&self) {
+        if self.peer.is_some() {
+            self.sim
+                .script(place::MAIN, || "outbox.close_channel();".to_owned());
+        }
+        self.peer.iter().for_each(RawPeer::close);
     }
 
     fn order(&self, number: u32, repetition: u32, on: u32) -> Order {
@@ -202,6 +223,9 @@ impl World {
             self.vat.peer_lies();
             let ask = |about| self.speech.ask(about, number) as usize;
             mangle(&mut bytes, damage, ask(About::At), ask(About::With));
+        }
+        if self.peer.is_some() {
+            script::say(&self.sim, self.owner.objects.ids(), &bytes);
         }
         self.peer.iter().for_each(|peer| peer.send(&bytes));
     }
@@ -238,9 +262,17 @@ impl World {
         }
         let sim = self.sim.clone();
         // Whatever the pipe was told to hold back: the connection is gone now.
+        sim.script(place::RESET, String::new);
         sim.act(Name::new("raw", "reset"), || self.link.to_server().reset())?;
+        let before = sim.steps_done();
+        sim.script(place::STEPS, String::new);
         sim.settle()?;
-        sim.act(Name::new("owner", "forget"), || self.owner.objects.forget())?;
+        sim.script(place::MADE, || (sim.steps_done() - before).to_string());
+        let forget = Name::new("owner", "forget");
+        if sim.act(forget, || self.owner.objects.forget())? == Some(true) {
+            sim.script(place::FORGET, String::new);
+        }
+        sim.script(place::STEPS, String::new);
         Ok(())
     }
 
@@ -254,7 +286,12 @@ impl World {
             "disconnect" => {
                 let name = Name::new(VAT, "disconnect");
                 let disconnector = self.disconnector.take();
-                sim.act(name, || disconnect(&sim, name, disconnector, how(2)))?;
+                let how = how(2);
+                let word = ["await", "poll-once", "none"][how as usize];
+                if disconnector.is_some() {
+                    sim.script(place::MAIN, || program::disconnect(VAT, true, word));
+                }
+                sim.act(name, || disconnect(&sim, name, disconnector, how))?;
             }
             "calls" => {
                 let cancelled = how(3) == 1;
@@ -264,13 +301,25 @@ impl World {
             "caps" => {
                 sim.act(Name::new(VAT, "drop-caps"), || self.owner.drop_caps())?;
             }
-            "system" => self.vat.drop_system()?,
+            "system" => {
+                if !self.vat.has_ended() {
+                    sim.script(place::MAIN, || program::drop_system(VAT, true));
+                }
+                self.vat.drop_system()?;
+            }
             "peer" => {
                 let how = how(4);
                 sim.act(Name::new("raw", "end"), || match how {
-                    0 => self.peer.iter().for_each(RawPeer::close),
-                    1 => self.link.to_server().reset(),
-                    _ => drop(self.peer.take()),
+                    0 => self.close(),
+                    1 => {
+                        sim.script(place::RESET, String::new);
+                        self.link.to_server().reset();
+                    }
+                    _ => {
+                        let gone = || "abort(hears);\nabort(says);".to_owned();
+                        sim.script(place::MAIN, gone);
+                        drop(self.peer.take());
+                    }
                 })?;
             }
             other => unreachable!("{other} is no item"),
