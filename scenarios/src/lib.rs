@@ -30,6 +30,7 @@ pub mod cuts;
 #[cfg(feature = "cli")]
 pub mod diff;
 pub mod explain;
+pub mod export;
 pub mod golden;
 pub mod growth;
 pub mod known;

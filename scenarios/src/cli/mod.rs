@@ -6,6 +6,7 @@
 
 mod cuts;
 mod diff;
+mod export;
 mod fuzz;
 mod grow;
 mod known;
@@ -155,6 +156,8 @@ enum Command {
     Snapshot(snapshot::Arguments),
     /// Compare two plans or reports: where they part, and what changed
     Diff(diff::Arguments),
+    /// Write a plan as a program of its own that needs only capnp-rpc, capnp and futures
+    Export(export::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -459,6 +462,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         Command::Threshold(arguments) => threshold::run(&mut console, &arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&mut console, arguments),
         Command::Diff(arguments) => diff::diff(&mut console, &arguments),
+        Command::Export(arguments) => export::export(&mut console, &arguments),
     };
     match ended {
         Err(_) if console.interrupted.load(Ordering::Relaxed) => {
