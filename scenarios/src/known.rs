@@ -139,10 +139,11 @@ impl Known {
     /// of a known one, so that mending those mends it. There are as many as pairs of causes, which
     /// nobody wants to list. It goes by the last place: the panic that came while one unwound.
     fn find_combined(&self, finding: &Finding) -> Option<&Entry> {
-        let places = finding.signature.strip_prefix("abort ")?.split(" then ");
-        let at = |place| self.entries.iter().find(|entry| entry.panics_at(place));
-        let entries: Option<Vec<&Entry>> = places.map(at).collect();
-        entries?.pop()
+        let places = finding.signature.strip_prefix("abort ")?;
+        let (first, last) = places.rsplit_once(" then ").unwrap_or(("", places));
+        let at = |place: &str| self.entries.iter().find(|entry| entry.panics_at(place));
+        let is_known = |place: &str| place.is_empty() || follows(place) || at(place).is_some();
+        at(last).filter(|_| first.split(" then ").all(is_known))
     }
 
     /// Says of a finding of `scenario` whether it is known, and whose fault it is.
@@ -154,6 +155,12 @@ impl Known {
             finding.judged.documented = entry.plan.documented.clone();
         }
     }
+}
+
+/// Whether a panic at this place is one that another left behind: a `Shared` says so when it is polled
+/// after its future has panicked.
+fn follows(place: &str) -> bool {
+    place.starts_with("futures-util-") && place.contains("/future/shared.rs:")
 }
 
 /// Whether it is a scenario of the catalogue, and none with a bug of its own.
@@ -221,7 +228,12 @@ mod tests {
             Some("1"),
             "while a panic of the program's own unwinds"
         );
+        let shared = "futures-util-0.3.34/src/future/future/shared.rs:300";
+        let after = format!("abort {shared} then a/x.rs:1");
+        assert_eq!(name(&after).as_deref(), Some("0"));
+        let only = format!("abort {shared}");
         for unknown in [
+            &only[..],
             "abort a/x.rs:1 then a/x.rs:10",
             "abort a/x.rs:9 then a/y.rs:2",
             "abort scenarios/src/catalogue/planted/process.rs:5",

@@ -1,14 +1,21 @@
 //! `export`: a plan as a program that needs nothing of ours.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use dismantle_sim::Plan;
 
+use super::known::KnownDir;
+use super::shrink::shrunk;
 use super::{Console, Ended, Exit, Failure};
 use crate::campaign;
-use crate::export::{LINES_MAX, export as write};
-use crate::harness::Order;
+use crate::export::{Export, LINES_MAX, export as write};
+use crate::harness::{Order, Ran};
+use crate::scenario::find;
+use crate::shrink::Size;
 
+/// What `export` takes.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The plan file
@@ -17,20 +24,52 @@ pub(super) struct Arguments {
     /// not given
     #[arg(short, long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
+    /// Write the plan as it is
+    #[arg(long)]
+    no_shrink: bool,
+    #[command(flatten)]
+    known_dir: KnownDir,
 }
 
-/// Runs the plan, and writes the program that does the same.
+/// No plan is shrunk for longer.
+const SHRINK_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Shrinks the plan, and writes the program that does the same. If it is of a known finding, the
+/// program says what is known, and is that of the known plan if this one's cannot be written.
 pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
-    let plan = console.read_plan(&arguments.plan)?;
-    let order = Order {
-        script: true,
-        ..Order::of(&plan)
+    let mut plan = console.read_plan(&arguments.plan)?;
+    let known = console.known(&arguments.known_dir)?;
+    if !arguments.no_shrink {
+        let before = Size::of(&plan);
+        if let Some((shrunk, _)) = shrunk(console, &plan, SHRINK_TIME_MAX)? {
+            plan = shrunk.plan;
+            let after = Size::of(&plan);
+            if after != before {
+                eprintln!("shrunk from {before} to {after}");
+            }
+        }
+    }
+    let ran = scripted(console, &plan)?;
+    let finding = ran.report.finding();
+    let entry = finding.and_then(|finding| known.find(plan.scenario(), finding));
+    if let Some(entry) = entry {
+        eprintln!("known as {}", entry.name);
+        plan.note.clone_from(&entry.plan.note);
+    }
+    let mut export = write(&plan, &ran);
+    let trouble = match &export {
+        Err(why) => Some(why.clone()),
+        Ok(export) => too_long(export),
     };
-    let ran = console.harness().run(order)?;
-    let export = write(&plan, &ran).map_err(Failure::input)?;
-    let count = export.source.lines().count();
-    if count > LINES_MAX {
-        eprintln!("{count} lines: a plan that was shrunk has a shorter program");
+    if let (Some(trouble), Some(entry)) = (trouble, entry)
+        && find(console.scenarios, entry.plan.scenario()).is_some()
+    {
+        eprintln!("{trouble}: this is the known plan's program");
+        export = write(&entry.plan, &scripted(console, &entry.plan)?);
+    }
+    let export = export.map_err(Failure::input)?;
+    if let Some(trouble) = too_long(&export) {
+        eprintln!("{trouble}");
     }
     let whole = || format!("{}{}", in_comments(&export.manifest), export.source);
     match &arguments.out {
@@ -46,6 +85,19 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
         }
     }
     Ok(Exit::Clean)
+}
+
+fn scripted(console: &Console, plan: &Plan) -> Result<Ran, Failure> {
+    Ok(console.harness().run(Order {
+        script: true,
+        ..Order::of(plan)
+    })?)
+}
+
+/// What is wrong with its length, if it is more than a reader likes.
+fn too_long(export: &Export) -> Option<String> {
+    let count = export.source.lines().count();
+    (count > LINES_MAX).then(|| format!("{count} lines are more than {LINES_MAX}"))
 }
 
 fn say(console: &mut Console, folder: &Path) -> Result<(), Failure> {

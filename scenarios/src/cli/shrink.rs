@@ -55,51 +55,11 @@ struct Line<'a> {
 pub fn run(console: &mut Console, arguments: Arguments) -> Ended {
     let path = &arguments.plan;
     let plan = console.read_plan(path)?;
-    let scenario = console.scenario(plan.scenario())?;
-    let started = Instant::now();
-    let ran = growth::examined(console.harness().as_mut(), scenario, Order::of(&plan))?;
-    let kept_for = plan.signature.clone();
-    let is_shown = |kept: &String| {
-        let mut found = ran.report.findings.iter();
-        found.any(|finding| finding.signature == *kept)
-    };
-    let kept_for = kept_for.filter(is_shown);
-    let Some(finding) = ran.report.finding() else {
+    let before = Size::of(&plan);
+    let Some((shrunk, class)) = shrunk(console, &plan, arguments.time)? else {
         return Err(Failure::input(format!(
             "{}: nothing to shrink, the run is not a failing one",
             path.display()
-        )));
-    };
-    let signature = kept_for.unwrap_or_else(|| finding.signature.clone());
-    if plan
-        .signature
-        .as_ref()
-        .is_some_and(|kept| *kept != signature)
-    {
-        eprintln!("the plan was kept for another finding; shrunk is `{signature}`");
-    }
-    let class = finding.class;
-    let before = Size::of(&plan);
-    let interrupted = console.interrupted.clone();
-    let stop = || interrupted.load(Ordering::Relaxed) || started.elapsed() >= arguments.time;
-    let bar = progress_bar(None, "smaller plans");
-    let mut harness = console.harness_to_shrink(class);
-    let mut told = |size: Size| {
-        bar.inc(1);
-        bar.set_message(format!("; {size}"));
-    };
-    let shrunk = shrink(
-        harness.as_mut(),
-        scenario,
-        &ran.plan,
-        &signature,
-        &stop,
-        &mut told,
-    )?;
-    bar.finish_and_clear();
-    let Some(shrunk) = shrunk else {
-        return Err(Failure::input(format!(
-            "`{signature}` did not come again within the time that a run has while it is shrunk"
         )));
     };
     let out = arguments
@@ -109,10 +69,49 @@ pub fn run(console: &mut Console, arguments: Arguments) -> Ended {
     smaller.note = plan.note.clone();
     campaign::write(&out, &smaller.to_string())?;
     print(console, &out, &smaller, class, before, &shrunk)?;
-    if interrupted.load(Ordering::Relaxed) {
+    if console.interrupted.load(Ordering::Relaxed) {
         eprintln!("interrupted: the plan can still become smaller");
     }
     Ok(Exit::Clean)
+}
+
+/// The smallest plan that shows what `plan` was kept for, or else what it comes to, with the class
+/// of that; `None` if it comes to nothing.
+pub(super) fn shrunk(
+    console: &Console,
+    plan: &Plan,
+    time: Duration,
+) -> Result<Option<(Shrunk, Class)>, Failure> {
+    let scenario = console.scenario(plan.scenario())?;
+    let started = Instant::now();
+    let ran = growth::examined(console.harness().as_mut(), scenario, Order::of(plan))?;
+    let Some(principal) = ran.report.finding() else {
+        return Ok(None);
+    };
+    let kept_for = plan.signature.as_ref();
+    let mut found = ran.report.findings.iter();
+    let finding = found.find(|finding| Some(&finding.signature) == kept_for);
+    let finding = finding.unwrap_or(principal);
+    let signature = &finding.signature;
+    if kept_for.is_some_and(|kept| kept != signature) {
+        eprintln!("the plan was kept for another finding; shrunk is `{signature}`");
+    }
+    let stop = || console.interrupted.load(Ordering::Relaxed) || started.elapsed() >= time;
+    let bar = progress_bar(None, "smaller plans");
+    let mut told = |size: Size| {
+        bar.inc(1);
+        bar.set_message(format!("; {size}"));
+    };
+    let mut harness = console.harness_to_shrink(finding.class);
+    let harness = harness.as_mut();
+    let shrunk = shrink(harness, scenario, &ran.plan, signature, &stop, &mut told)?;
+    bar.finish_and_clear();
+    match shrunk {
+        Some(shrunk) => Ok(Some((shrunk, finding.class))),
+        None => Err(Failure::input(format!(
+            "`{signature}` did not come again within the time that a run has while it is shrunk"
+        ))),
+    }
 }
 
 fn print(

@@ -19,6 +19,7 @@ use dismantle_sim::Plan;
 use dismantle_transport::compat::{CAPNP_RPC_VERSION, CAPNP_VERSION};
 
 use crate::check::Class;
+use crate::growth::is_of_growth;
 use crate::harness::Ran;
 
 pub use self::layout::LINES_MAX;
@@ -66,6 +67,9 @@ pub fn export(plan: &Plan, ran: &Ran) -> Result<Export, String> {
         return Err(format!(
             "export writes for capnp-rpc {WRITTEN_FOR}*, and this is {CAPNP_RPC_VERSION}"
         ));
+    }
+    if plan.signature.as_deref().is_some_and(is_of_growth) {
+        return Err("export writes one run, and a law of growth is no property of one".to_owned());
     }
     let finding = ran.report.findings.first();
     let shows = match finding.map(|finding| finding.class) {
