@@ -91,13 +91,13 @@ fn two_plans_part_at_the_first_event_that_only_one_has() {
     let text = std::fs::read_to_string(&old).expect("a plan");
     let text: Vec<&str> = text
         .lines()
-        .filter(|line| !line.contains("op.2.what"))
+        .filter(|line| !line.contains("op.1.what"))
         .collect();
     let new = folder.file("new.toml", &text.join("\n"));
     let (diff, status) = diff(&[&old, &new]);
     assert_eq!((&diff["same"], status), (&Value::Bool(false), 1));
     let decision = &diff["decisions"][0];
-    assert_eq!(decision["name"], "op.2.what");
+    assert_eq!(decision["name"], "op.1.what");
     assert_eq!(
         (&decision["old"], &decision["new"]),
         (&Value::from("call"), &Value::Null)
@@ -127,7 +127,7 @@ fn two_plans_part_at_the_first_event_that_only_one_has() {
     );
 
     let order = texts(&diff["order"]);
-    assert!(order.contains(&"- client/call/2"), "{order:?}");
+    assert!(order.contains(&"- client/call/1"), "{order:?}");
     assert!(order.contains(&"  client/system"), "{order:?}");
     let peaks = diff["peaks"].as_array().expect("a list");
     let drive = peaks

@@ -73,8 +73,7 @@ fn known_findings_are_seen() {
         "panic-message-loop.toml",
         "panic-queued-resolve.toml",
         "hang-system-dropped.toml",
-        "leak-connection-object.toml",
-        "leak-unanswered.toml",
+        "leak-system-dropped.toml",
         "abort-sender-queue.toml",
     ] {
         let path = Path::new(KNOWN).join(name);
