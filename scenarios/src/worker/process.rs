@@ -37,7 +37,7 @@ const LARGE_BYTES: u64 = 64 << 20;
 const ERRORS_BYTES_MAX: usize = 4 << 10;
 
 /// A poll that never returns is asked so often where it is.
-const SAMPLES: usize = 24;
+const SAMPLES: usize = 64;
 
 /// The time between two of these questions. It is not a divisor of anything that a loop may do.
 const BETWEEN_SAMPLES: Duration = Duration::from_micros(7_300);
