@@ -81,10 +81,10 @@ impl fmt::Display for Size {
 }
 
 /// Shrinks `plan` as long as it shows `signature`; `None` if it does not. `stop` is asked before
-/// each run, `told` hears of each smaller plan.
+/// each run, and ends it with what there is by then; `told` hears of each smaller plan.
 ///
 /// # Errors
-/// A run cannot be started.
+/// A run cannot be started, or the first ones were interrupted.
 pub fn shrink(
     harness: &mut dyn Harness,
     scenario: &dyn Scenario,
@@ -113,22 +113,26 @@ pub fn shrink(
         stopped: false,
         failed: BTreeSet::new(),
     };
-    let mut shrunk = shrinker.shrink(&plan)?;
-    if let Some(driver) = &shrinker.driver {
-        let is_confirmed = match &shrunk {
-            Some(ran) => growth::grows(shrinker.harness, &ran.plan, driver, signature, false)?,
-            None => false,
-        };
-        if !is_confirmed {
-            // What is true of small sizes is not of larger ones: then only these count.
+    let first = match shrinker.first(&plan)? {
+        None if shrinker.driver.is_some() => {
             shrinker.quickly = false;
-            shrinker.failed.clear();
-            shrunk = shrinker.shrink(&plan)?;
+            shrinker.first(&plan)?
         }
+        first => first,
+    };
+    let Some(first) = first else {
+        return Ok(None);
+    };
+    let mut shrunk = shrinker.shrink(first.clone())?;
+    if shrinker.quickly && !shrinker.is_confirmed(&shrunk)? {
+        // What is true of small sizes is not of larger ones: then only these count.
+        shrinker.quickly = false;
+        shrinker.failed.clear();
+        shrunk = shrinker.shrink(first)?;
     }
-    Ok(shrunk.map(|ran| Shrunk {
-        plan: ran.plan,
-        report: ran.report,
+    Ok(Some(Shrunk {
+        plan: shrunk.plan,
+        report: shrunk.report,
         runs: shrinker.runs,
         is_minimal: !shrinker.stopped,
     }))
@@ -150,11 +154,34 @@ struct Shrinker<'a> {
 }
 
 impl Shrinker<'_> {
-    /// Goes round until nothing changes.
-    fn shrink(&mut self, plan: &Plan) -> io::Result<Option<Ran>> {
-        let Some(mut best) = self.run(plan)? else {
-            return Ok(None);
+    /// Runs what there is to shrink, though there be no time; `None` if it does not show the
+    /// signature.
+    fn first(&mut self, plan: &Plan) -> io::Result<Option<Ran>> {
+        self.stopped |= (self.stop)();
+        self.runs += 1;
+        let ran = self.attempt(plan)?;
+        if let Some(ran) = &ran {
+            (self.told)(Size::of(&ran.plan));
+        }
+        Ok(ran)
+    }
+
+    /// Whether a finding of growth is there at sizes that count; any other is.
+    fn is_confirmed(&mut self, ran: &Ran) -> io::Result<bool> {
+        let Some(driver) = &self.driver else {
+            return Ok(true);
         };
+        match growth::grows(self.harness, &ran.plan, driver, self.signature, false) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.stopped = true;
+                Ok(false)
+            }
+            grows => grows,
+        }
+    }
+
+    /// Goes round until nothing changes.
+    fn shrink(&mut self, mut best: Ran) -> io::Result<Ran> {
         loop {
             let before = best.plan.to_string();
             self.delete(&mut best, groups)?;
@@ -164,7 +191,7 @@ impl Shrinker<'_> {
                 self.delete_pairs(&mut best)?;
             }
             if best.plan.to_string() == before || self.stopped {
-                return Ok(Some(best));
+                return Ok(best);
             }
         }
     }

@@ -87,7 +87,7 @@ impl Campaign<'_> {
         Ok(gone)
     }
 
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
@@ -117,8 +117,9 @@ impl Campaign<'_> {
         };
         Ok(ran
             .report
-            .finding()
-            .is_some_and(|finding| entry.is_of(&finding.signature)))
+            .findings
+            .iter()
+            .any(|finding| entry.is_of(&finding.signature)))
     }
 
     /// Shrinks the plan of a finding, if it is new, and tries what is kept over a socketpair: is
@@ -153,8 +154,8 @@ impl Campaign<'_> {
             &signature,
             &stop,
             &mut |_| {},
-        )?;
-        let Some(shrunk) = shrunk else {
+        );
+        let Some(shrunk) = unless_interrupted(shrunk)?.flatten() else {
             return Ok(());
         };
         // In a process that has as much of everything as any.

@@ -21,6 +21,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -235,6 +236,7 @@ impl Campaign<'_> {
                 Vec::new()
             }
         };
+        state.interrupted |= self.is_interrupted();
         let vocabularies: Vec<_> = self
             .plans
             .iter()
@@ -291,7 +293,10 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
         .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let whole = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // A temporary file is for its user only, unless it is said otherwise; the umask still counts.
+        let readable = fs::Permissions::from_mode(0o666);
+        let mut builder = tempfile::Builder::new();
+        let mut file = builder.permissions(readable).tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.persist(path)?;
         Ok(())
@@ -302,4 +307,22 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
 /// An error that names what it is about.
 fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_be_read_by_whom_the_umask_lets() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        write(&path("ours"), "text").expect("written");
+        fs::write(path("any"), "text").expect("written");
+        let mode = |name: &str| {
+            let file = fs::metadata(path(name)).expect("a file");
+            file.permissions().mode()
+        };
+        assert_eq!(mode("ours"), mode("any"));
+    }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::fuzz::progress_bar;
 use super::{Console, Ended, Exit, Failure, duration};
 use crate::campaign;
-use crate::check::Class;
+use crate::check::{Class, Finding};
 use crate::growth;
 use crate::harness::Order;
 use crate::shrink::{Shrunk, Size, shrink};
@@ -75,8 +75,8 @@ pub fn run(console: &mut Console, arguments: Arguments) -> Ended {
     Ok(Exit::Clean)
 }
 
-/// The smallest plan that shows what `plan` was kept for, or else what it comes to, with the class
-/// of that; `None` if it comes to nothing.
+/// The smallest plan that comes to what `plan` does, with the class of that; `None` if it comes to
+/// nothing.
 pub(super) fn shrunk(
     console: &Console,
     plan: &Plan,
@@ -89,9 +89,12 @@ pub(super) fn shrunk(
         return Ok(None);
     };
     let kept_for = plan.signature.as_ref();
+    // Of one run only the principal finding is followed; any growth is measured by itself.
+    let is_kept_for = |finding: &&Finding| {
+        growth::is_of_growth(&finding.signature) && Some(&finding.signature) == kept_for
+    };
     let mut found = ran.report.findings.iter();
-    let finding = found.find(|finding| Some(&finding.signature) == kept_for);
-    let finding = finding.unwrap_or(principal);
+    let finding = found.find(is_kept_for).unwrap_or(principal);
     let signature = &finding.signature;
     if kept_for.is_some_and(|kept| kept != signature) {
         eprintln!("the plan was kept for another finding; shrunk is `{signature}`");
