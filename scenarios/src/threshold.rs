@@ -1,15 +1,17 @@
 //! Threshold: the smallest size of the workload at which a run needs more stack than there is.
 //!
-//! By bisection over the size, each a run of its own. A run that takes its process along needs more
-//! than any stack. It is taken for granted that a larger size needs no less.
+//! By bisection over the size, each a run of its own. A run whose stack overflows needs more than
+//! any; one that panics, aborts or never returns says nothing of stacks. It is taken for granted
+//! that a larger size needs no less.
 
 use std::io;
 
 use dismantle_sim::{Phase, Plan, Value};
 use serde::Serialize;
 
-use crate::harness::{Harness, Order};
-use crate::report::{RunReport, phase_word};
+use crate::check::{Class, Finding};
+use crate::harness::{Harness, Order, Ran};
+use crate::report::{PHASES, RunReport, phase_word};
 
 /// Where a run begins to need more than a stack has.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -27,7 +29,7 @@ pub struct Threshold {
     pub size: Option<u64>,
     /// The largest size that was seen to need no more.
     pub fits: Option<u64>,
-    /// The phase that needs most at `size`; `None` if its process died, or if there is none.
+    /// The phase that needs most at `size`; `None` if its stack overflowed, or if there is none.
     pub phase: Option<String>,
     /// What that phase needs there, in bytes.
     pub needs_bytes: Option<u64>,
@@ -35,8 +37,21 @@ pub struct Threshold {
     pub runs: u64,
 }
 
-/// The size from 1 to `size_max` at which `plan` begins to need more than `stack_bytes`; `None`
-/// where stacks are not measured. `told` hears of each run: its size, and what it needs.
+/// What a search for it came to.
+pub enum Search {
+    /// It was seen where it is, or that it is beyond the largest size.
+    Found(Threshold),
+    /// The run at one size did not end well, or was not measured.
+    Broken {
+        /// The size.
+        size: u64,
+        /// That run.
+        ran: Box<Ran>,
+    },
+}
+
+/// The size from 1 to `size_max` at which `plan` begins to need more than `stack_bytes`. `told`
+/// hears of each run: its size, and what it needs.
 ///
 /// # Errors
 /// `over` is no number of the plan's scenario, or a run cannot be started.
@@ -47,24 +62,31 @@ pub fn threshold(
     stack_bytes: u64,
     size_max: u64,
     told: &mut dyn FnMut(u64, Need),
-) -> io::Result<Option<Threshold>> {
+) -> io::Result<Search> {
     let mut runs = 0;
-    let mut need = |size: u64| -> io::Result<Option<Need>> {
+    let mut need = |size: u64| -> io::Result<Result<Need, Search>> {
         let mut plan = plan.clone();
         plan.set(over, &Value::Count(size))
             .map_err(io::Error::other)?;
         runs += 1;
-        let need = Need::of(&harness.run(Order::of(&plan))?.report);
-        if let Some(need) = need {
-            told(size, need);
-        }
-        Ok(need)
+        let ran = harness.run(Order::of(&plan))?;
+        Ok(match Need::of(&ran.report) {
+            Some(need) => {
+                told(size, need);
+                Ok(need)
+            }
+            None => Err(Search::Broken {
+                size,
+                ran: Box::new(ran),
+            }),
+        })
     };
     let (mut fits, mut over_it) = (None, None);
     let mut size = 1;
     loop {
-        let Some(found) = need(size)? else {
-            return Ok(None);
+        let found = match need(size)? {
+            Ok(found) => found,
+            Err(broken) => return Ok(broken),
         };
         if found.is_more_than(stack_bytes) {
             over_it = Some((size, found));
@@ -81,8 +103,9 @@ pub fn threshold(
         && more - least > 1
     {
         let middle = least + (more - least) / 2;
-        let Some(found) = need(middle)? else {
-            return Ok(None);
+        let found = match need(middle)? {
+            Ok(found) => found,
+            Err(broken) => return Ok(broken),
         };
         match found.is_more_than(stack_bytes) {
             true => over_it = Some((middle, found)),
@@ -90,7 +113,7 @@ pub fn threshold(
         }
     }
     let most = over_it.and_then(|(_, need)| need.phase);
-    Ok(Some(Threshold {
+    Ok(Search::Found(Threshold {
         kind: "threshold",
         scenario: plan.scenario().to_owned(),
         over: over.to_owned(),
@@ -106,17 +129,17 @@ pub fn threshold(
 /// What a run needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Need {
-    /// The phase that needs most stack, and how many bytes; `None` if the process died of it.
+    /// The phase that needs most stack, and how many bytes; `None` if it overflowed.
     pub phase: Option<(Phase, u64)>,
 }
 
 impl Need {
     fn of(report: &RunReport) -> Option<Self> {
-        if report.died() {
+        let is_overflow = |finding: &Finding| finding.class == Class::Overflow;
+        if report.finding().is_some_and(is_overflow) {
             return Some(Self { phase: None });
         }
-        let phases = [Phase::Build, Phase::Drive, Phase::Teardown];
-        let needs = phases.map(|phase| Some((phase, report.stack_bytes.phase(phase)?)));
+        let needs = PHASES.map(|phase| Some((phase, report.stack_bytes.phase(phase)?)));
         let most = needs.into_iter().flatten().max_by_key(|(_, bytes)| *bytes);
         most.map(|most| Self { phase: Some(most) })
     }

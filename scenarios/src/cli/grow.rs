@@ -94,10 +94,10 @@ pub(super) fn clamped(plan: &Plan, over: &str, size: u64) -> Result<u64, Failure
 }
 
 /// Why there is nothing to say of stacks.
-pub(super) const NOT_MEASURED: &str =
-    "the stack is not measured here (under memcheck, or not on Linux)";
+const NOT_MEASURED: &str = "the stack is not measured here (under memcheck, or not on Linux)";
 
-fn broken(console: &mut Console, over: &str, size: u64, report: &RunReport) -> Ended {
+/// Says what the run at one size came to, of which there is nothing to measure.
+pub(super) fn broken(console: &mut Console, over: &str, size: u64, report: &RunReport) -> Ended {
     if report.findings.is_empty() {
         return Err(Failure::input(NOT_MEASURED));
     }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::{Console, Ended, Exit, Failure, Set, bytes, grow};
-use crate::threshold::{Need, threshold};
+use super::{Console, Ended, Exit, Set, bytes, grow};
+use crate::threshold::{Need, Search, threshold};
 
 /// What `threshold` takes.
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     let mut told = |size: u64, need: Need| {
         if !quiet {
             let needs = need.phase.map_or_else(
-                || "its process".to_owned(),
+                || "more than any stack".to_owned(),
                 |(_, bytes)| format!("{bytes} B of stack"),
             );
             eprintln!("{over}={size} needs {needs}");
@@ -54,8 +54,9 @@ pub fn run(console: &mut Console, arguments: &Arguments) -> Ended {
         most,
         &mut told,
     )?;
-    let Some(found) = found else {
-        return Err(Failure::input(grow::NOT_MEASURED));
+    let found = match found {
+        Search::Found(found) => found,
+        Search::Broken { size, ran } => return grow::broken(console, &over, size, &ran.report),
     };
     if console.json {
         console.json(&found)?;
@@ -73,9 +74,7 @@ pub fn run(console: &mut Console, arguments: &Arguments) -> Ended {
             )
         }
         (Some(size), ..) => {
-            format!(
-                "{over}={size} is the first to need more than {stack} B: it killed its process\n"
-            )
+            format!("{over}={size} is the first to need more than {stack} B: it overflowed\n")
         }
     };
     console.text(&text)?;
