@@ -1,5 +1,6 @@
 //! `run` and `replay`: one run, and a second one that has to be the same. What the first one
-//! prints, and its panics, are shown with their moments on standard error.
+//! prints, and its panics, are shown with their moments on standard error. With a trace a third run
+//! says what stack is needed without.
 //!
 //! Over a Unix socketpair the second is left out: nothing promises that it is the same.
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::{Console, Ended, Exit};
 use crate::campaign;
-use crate::check::{Class, nondeterministic};
+use crate::check::{Class, Finding, nondeterministic};
 use crate::explain::{Story, explain};
 use crate::growth;
 use crate::harness::{Order, Ran};
@@ -47,24 +48,31 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
     for said in &ran.said {
         eprintln!("{said}");
     }
+    let untraced = Order {
+        trace: false,
+        ..order
+    };
     let mut again = None;
     if order.over == Over::Pipe {
         // In another process: what a run takes from its process is not its plan's.
-        let again = again.insert(console.harness().run(order)?);
+        let second = console.harness().run(order)?;
         if (&ran.report.signature, &ran.report.digest)
-            != (&again.report.signature, &again.report.digest)
+            != (&second.report.signature, &second.report.digest)
         {
-            diverged(&mut ran, again);
+            diverged(&mut ran, &second);
         }
-        if !order.trace {
-            // To keep a trace takes some stack of its own.
-            ran.report.stack_bytes = again.report.stack_bytes;
-        }
+        // To keep a trace takes some stack of its own.
+        let measured = match order.trace {
+            true => console.harness().run(untraced)?,
+            false => second,
+        };
+        ran.report.stack_bytes = measured.report.stack_bytes;
+        again = Some(measured);
     }
     let explanation = match wanted.explain && !console.in_process && !ran.report.died() {
         true => explain(
             console.harness().as_mut(),
-            order,
+            untraced,
             again.as_ref().unwrap_or(&ran),
         )?,
         false => None,
@@ -116,8 +124,9 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
             console.text(&explanation.text())?;
         }
         if let Some(kept_for) = &plan.signature {
+            let is_kept_for = |finding: &Finding| finding.signature == *kept_for;
             console.text(&match &report.signature {
-                Some(signature) if signature == kept_for => {
+                Some(_) if report.findings.iter().any(is_kept_for) => {
                     "the same finding as the plan was kept for\n".to_owned()
                 }
                 Some(_) => format!("ANOTHER finding than the plan was kept for: {kept_for}\n"),
