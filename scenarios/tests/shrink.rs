@@ -154,6 +154,30 @@ fn stopped_early_it_keeps_what_it_has() {
     assert!(none.expect("runs").is_none(), "it does not show that");
 }
 
+/// A law of growth takes many runs to see: without any time for them the plan is what it was.
+#[test]
+fn a_law_without_time_to_shrink_keeps_its_plan() {
+    let known = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/known/stack-growth-promise-chain.toml"
+    );
+    let plan = plan(Path::new(known));
+    let signature = plan.signature.as_deref().expect("a known finding");
+    let scenario = find(BUILT_IN, plan.scenario()).expect("built in");
+    let mut harness = InProcess::new(BUILT_IN);
+    let shrunk = shrink(
+        &mut harness,
+        scenario,
+        &plan,
+        signature,
+        &|| true,
+        &mut |_| {},
+    );
+    let shrunk = shrunk.expect("runs").expect("it shows it");
+    assert!(!shrunk.is_minimal);
+    assert_eq!(shrunk.plan.to_string(), plan.to_string());
+}
+
 /// Aborts, hangs of one poll, overflows and exhausted memory, in worker processes.
 #[test]
 fn what_kills_its_process_is_shrunk_too() {
@@ -254,6 +278,12 @@ fn what_is_accepted_is_known() {
         assert_eq!(again.status.code(), Some(0), "{again:?}");
         let text = String::from_utf8_lossy(&again.stdout);
         assert!(text.contains("known already"), "{text}");
+    }
+    let plan = found[0]["plan"].as_str().expect("a path");
+    for name in ["", "../a"] {
+        let folder = path("other");
+        let refused = dismantle(&["accept", plan, "--known-dir", &folder, "--name", name]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
     assert_eq!(fs::read_dir(&dir).expect("it").count(), 2);
     let second = fuzz();

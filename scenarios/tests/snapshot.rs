@@ -125,10 +125,7 @@ fn nothing_is_overwritten_and_bad_names_are_refused() {
             &["three.toml"],
             "tests/plans/three.toml is another plan; give a --name",
         ),
-        (
-            &["three.toml", "--name", "a/b"],
-            "`a/b` is no name for a golden",
-        ),
+        (&["three.toml", "--name", "a/b"], "`a/b` is no plain name"),
         (
             &["three.toml", "three.toml", "--name", "x"],
             "--name is for one plan",

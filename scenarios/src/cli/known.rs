@@ -1,11 +1,11 @@
 //! Known findings: where they are read from, and `accept`, which adds one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Console, Ended, Exit, Failure};
+use super::{Console, Ended, Exit, Failure, plain_name};
 use crate::campaign::write;
 use crate::check::{Class, Finding};
 use crate::growth;
@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Where upstream documents it, or `no`
     #[arg(long, value_name = "WHERE")]
     documented: Option<String>,
-    /// The name of the entry's file; the class and the plan's name if not given
+    /// The name of the entry; the plan file's if it is not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -75,11 +75,11 @@ pub fn accept(console: &mut Console, arguments: Arguments) -> Ended {
         return Err(Failure::input(message));
     };
     let is_new = |finding: &&Finding| known.find(plan.scenario(), finding).is_none();
-    let mut new = found
-        .iter()
-        .filter(is_new)
-        .map(|finding| &finding.signature);
-    let Some(signature) = new.next() else {
+    let mut new = found.iter().filter(is_new);
+    let Some(Finding {
+        class, signature, ..
+    }) = new.next()
+    else {
         let entry = known.find(plan.scenario(), principal);
         let name = entry.map_or("", |entry| &entry.name);
         console.text(&format!(
@@ -90,10 +90,10 @@ pub fn accept(console: &mut Console, arguments: Arguments) -> Ended {
     };
     let mut entry = ran.plan.clone();
     entry.signature = Some(signature.clone());
-    entry.also = new.cloned().collect();
+    entry.also = new.map(|finding| finding.signature.clone()).collect();
     entry.note = arguments.note.or(plan.note);
     entry.documented = arguments.documented.or(plan.documented);
-    let name = arguments.name.unwrap_or_else(|| stem(path));
+    let name = plain_name(path, arguments.name.as_deref())?;
     let folder = &arguments.known_dir.known_dir;
     let file = folder.join(format!("{name}.toml"));
     if file.exists() {
@@ -106,7 +106,7 @@ pub fn accept(console: &mut Console, arguments: Arguments) -> Ended {
     if console.json {
         console.json(&Line {
             kind: "accepted",
-            class: principal.class,
+            class: *class,
             signature,
             known_as: name,
             plan: file,
@@ -124,11 +124,4 @@ pub fn accept(console: &mut Console, arguments: Arguments) -> Ended {
     }
     console.text(&text)?;
     Ok(Exit::Clean)
-}
-
-/// `panic-2811` of `some/panic-2811.min.toml`.
-fn stem(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.trim_end_matches(".toml").trim_end_matches(".min");
-    stem.to_owned()
 }

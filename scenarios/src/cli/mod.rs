@@ -576,6 +576,20 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
     Ok(Exit::Clean)
 }
 
+/// The name under which something is kept of a plan, which is a file's as it stands: the given one,
+/// or the plan's own, `panic-2811` of `some/panic-2811.min.toml`.
+fn plain_name(plan: &Path, given: Option<&str>) -> Result<String, Failure> {
+    let stem = plan.file_stem().unwrap_or_default().to_string_lossy();
+    let name = given.unwrap_or(stem.strip_suffix(".min").unwrap_or(&stem));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err(Failure::input(format!(
+            "`{name}` is no plain name: letters, digits, `-` and `_`; give one with --name"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
 /// Reads `pipe` or `unix`.
 fn over(text: &str) -> Result<Over, &'static str> {
     match text {

@@ -9,7 +9,7 @@ use dismantle_sim::Plan;
 use serde::Serialize;
 use similar::TextDiff;
 
-use super::{Console, Ended, Exit, Failure};
+use super::{Console, Ended, Exit, Failure, plain_name};
 use crate::campaign;
 use crate::golden::{self, Golden};
 
@@ -78,7 +78,7 @@ pub fn snapshot(console: &mut Console, arguments: Arguments) -> Ended {
     for path in &arguments.plans {
         let plan = console.read_plan(path)?;
         let scenario = console.scenario(plan.scenario())?;
-        let name = name(path, arguments.name.as_deref())?;
+        let name = plain_name(path, arguments.name.as_deref())?;
         let made = Golden::of(harness.as_mut(), scenario, &plan)?;
         let text = &made.text;
         let golden = folder.join(format!("{name}.snap"));
@@ -151,19 +151,6 @@ fn told(line: &Line<'_>, accepted: Option<&str>, pending: &Path) -> String {
             format!("{diff}\n{name}: differs, in {}\n", pending.display())
         }
     }
-}
-
-/// A name that is a file's as it stands.
-fn name(path: &Path, given: Option<&str>) -> Result<String, Failure> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name = given.unwrap_or(&stem);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || !name.chars().all(is_plain) {
-        return Err(Failure::input(format!(
-            "`{name}` is no name for a golden: letters, digits, `-` and `_`; give one with --name"
-        )));
-    }
-    Ok(name.to_owned())
 }
 
 /// Copies the plan to where a test finds it, and says where: `plans` beside the folder of goldens.
