@@ -19,18 +19,11 @@ pub enum Blame {
     Unclear,
 }
 
-/// The packages of the library under test.
-const UPSTREAM: [&str; 3] = ["capnp-rpc-", "capnp-futures-", "capnp-"];
+/// The packages of the library under test: from a registry, from a folder, and from its repository.
+const UPSTREAM: [&str; 2] = ["capnp-", "capnproto-rust-"];
 
 /// Our own packages, as a place in them begins: in their workspace, and from a registry.
-const OWN: [&str; 6] = [
-    "sim/src/",
-    "transport/src/",
-    "scenarios/src/",
-    "dismantle-sim-",
-    "dismantle-transport-",
-    "dismantle-",
-];
+const OWN: [&str; 4] = ["sim/src/", "transport/src/", "scenarios/src/", "dismantle-"];
 
 impl Blame {
     /// By the place, if there is one: that of an abort is its second panic's. Else by the scenario:

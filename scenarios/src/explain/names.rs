@@ -56,7 +56,7 @@ impl Whose {
                 }
             }
             ("core" | "alloc" | "std" | "library" | "", None) => Self::Std,
-            _ => Self::Own,
+            _ => Self::of_crate(&package.replace('-', "_")),
         }
     }
 }
@@ -383,6 +383,17 @@ mod tests {
         for (named, (name, whose)) in cases {
             assert_eq!(function(&named), (name.to_owned(), whose));
         }
+    }
+
+    #[test]
+    fn a_file_is_upstreams_from_a_registry_and_from_its_repository() {
+        assert_eq!(
+            Whose::of_path("capnp-rpc-0.27.3/src/rpc.rs"),
+            Whose::Upstream
+        );
+        assert_eq!(Whose::of_path("capnp-rpc/src/rpc.rs"), Whose::Upstream);
+        assert_eq!(Whose::of_path("slab-0.4.9/src/lib.rs"), Whose::Other);
+        assert_eq!(Whose::of_path("my/src/lib.rs"), Whose::Own);
     }
 
     #[test]
