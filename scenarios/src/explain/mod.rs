@@ -21,6 +21,7 @@ mod story;
 mod tree;
 mod words;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -134,7 +135,7 @@ impl Story {
         shown[..FIRST].fill(true);
         shown[count - LAST..].fill(true);
         shown[until.saturating_sub(BEFORE)..(until + AFTER).min(count)].fill(true);
-        let mut next: Vec<u64> = Vec::new();
+        let mut next: BTreeSet<u64> = BTreeSet::new();
         for place in (0..=until).rev() {
             let line = &self.lines[place];
             if line.is_finding || next.contains(&line.number) {
