@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dismantle_sim::{Name, Phase};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use crate::report::phase_word;
+use crate::report::{PHASES, phase_word};
 
 /// Words for a name's owner and for its kind; what is longer is cut off.
 const OWNER_WORDS: usize = 4;
@@ -35,8 +35,6 @@ struct Record {
     owner: [AtomicU64; OWNER_WORDS],
     kind: [AtomicU64; KIND_WORDS],
 }
-
-const PHASES: [Phase; 3] = [Phase::Build, Phase::Drive, Phase::Teardown];
 
 const BYTES: usize = size_of::<Record>();
 
