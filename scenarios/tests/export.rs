@@ -147,7 +147,7 @@ fn every_known_finding_has_a_program_that_shows_it() {
 
     let manifest = single.path().join("Cargo.toml");
     let manifest = fs::read_to_string(manifest).expect("written");
-    let manifest = format!("{manifest}\n[profile.dev]\ndebug = false\n\n[workspace]\n");
+    let manifest = format!("{manifest}\n[profile.dev]\ndebug = false\n");
     fs::write(folder.join("Cargo.toml"), manifest).expect("written");
     // The releases that are here already.
     let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");

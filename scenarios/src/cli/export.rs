@@ -20,8 +20,8 @@ use crate::shrink::Size;
 pub(super) struct Arguments {
     /// The plan file
     plan: PathBuf,
-    /// A new folder to put `Cargo.toml` and `src/main.rs` in, or a file; standard output if it is
-    /// not given
+    /// A new folder to put `Cargo.toml`, `src/main.rs` and the plan of the program in, or a file
+    /// `X.rs`; standard output if it is not given
     #[arg(short, long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
     /// Write the plan as it is
@@ -49,11 +49,13 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
             }
         }
     }
-    let ran = scripted(console, &plan)?;
+    let mut ran = scripted(console, &plan)?;
+    for finding in &mut ran.report.findings {
+        known.judge(plan.scenario(), finding);
+    }
     let finding = ran.report.finding();
     let entry = finding.and_then(|finding| known.find(plan.scenario(), finding));
     if let Some(entry) = entry {
-        eprintln!("known as {}", entry.name);
         plan.note.clone_from(&entry.plan.note);
     }
     let mut export = write(&plan, &ran);
@@ -63,9 +65,14 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
     };
     if let (Some(trouble), Some(entry)) = (trouble, entry)
         && find(console.scenarios, entry.plan.scenario()).is_some()
+        && let Ok(known) = write(&entry.plan, &scripted(console, &entry.plan)?)
     {
-        eprintln!("{trouble}: this is the known plan's program");
-        export = write(&entry.plan, &scripted(console, &entry.plan)?);
+        eprintln!("of this plan: {trouble}");
+        let shown = entry.plan.signature.as_deref().unwrap_or_default();
+        let name = &entry.name;
+        eprintln!("instead, the program of the known finding {name}, the same cause: `{shown}`");
+        plan.clone_from(&entry.plan);
+        export = Ok(known);
     }
     let export = export.map_err(Failure::input)?;
     if let Some(trouble) = too_long(&export) {
@@ -78,9 +85,19 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
             campaign::write(file, &whole())?;
         }
         Some(folder) => {
-            std::fs::create_dir_all(folder.join("src"))?;
-            campaign::write(&folder.join("Cargo.toml"), &export.manifest)?;
-            campaign::write(&folder.join("src/main.rs"), &export.source)?;
+            let manifest = folder.join("Cargo.toml");
+            let is_foreign = |text: String| text != export.manifest;
+            if std::fs::read_to_string(&manifest).is_ok_and(is_foreign) {
+                let folder = folder.display();
+                let message = format!("{folder} has a package of its own: give a new folder");
+                return Err(Failure::input(message));
+            }
+            let sources = folder.join("src");
+            std::fs::create_dir_all(&sources)
+                .map_err(|error| Failure::input(format!("{}: {error}", sources.display())))?;
+            campaign::write(&manifest, &export.manifest)?;
+            campaign::write(&sources.join("main.rs"), &export.source)?;
+            campaign::write(&folder.join("plan.toml"), &plan.to_string())?;
             say(console, folder)?;
         }
     }
@@ -103,7 +120,10 @@ fn too_long(export: &Export) -> Option<String> {
 fn say(console: &mut Console, folder: &Path) -> Result<(), Failure> {
     if !console.json {
         let folder = folder.display();
-        console.text(&format!("cargo run --manifest-path {folder}/Cargo.toml\n"))?;
+        let program = &console.program;
+        console.text(&format!(
+            "cargo run --manifest-path {folder}/Cargo.toml\n{program} replay {folder}/plan.toml --explain\n"
+        ))?;
     }
     Ok(())
 }

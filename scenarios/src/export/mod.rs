@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use dismantle_sim::Plan;
 use dismantle_transport::compat::{CAPNP_RPC_VERSION, CAPNP_VERSION};
 
-use crate::check::Class;
+use crate::check::{Blame, Class};
 use crate::growth::is_of_growth;
 use crate::harness::Ran;
 
@@ -72,6 +72,11 @@ pub fn export(plan: &Plan, ran: &Ran) -> Result<Export, String> {
         return Err("export writes one run, and a law of growth is no property of one".to_owned());
     }
     let finding = ran.report.findings.first();
+    if finding.is_some_and(|finding| finding.judged.blame == Blame::Harness) {
+        return Err(
+            "the panic is this tool's own: no other program shows it; please report it".to_owned(),
+        );
+    }
     let shows = match finding.map(|finding| finding.class) {
         Some(Class::Panic | Class::Abort | Class::Overflow) => Shows::ByItself,
         None | Some(Class::Hang | Class::Leak) => Shows::InTheEnd,
@@ -150,7 +155,10 @@ fn manifest() -> String {
         ("capnp-rpc", format!("={CAPNP_RPC_VERSION}")),
         ("futures", "0.3".to_owned()),
     ]);
-    let mut manifest = "[package]\nname = \"reproducer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n".to_owned();
+    let mut manifest =
+        "[package]\nname = \"reproducer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n".to_owned();
+    // Wherever it is put, it is no part of what is there.
+    manifest.push_str("[workspace]\n\n[dependencies]\n");
     for (name, version) in dependencies {
         manifest.push_str(&format!("{name} = \"{version}\"\n"));
     }

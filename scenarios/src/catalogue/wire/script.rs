@@ -103,18 +103,21 @@ fn renumber(halves: &mut [u32], ids: &Ids, mut bytes: &[u8]) -> Option<()> {
         let made = Call::from_interface_id(call.get_interface_id());
         let method = call.get_method_id();
         // Behind the table of segments, a word: the pointer to the message, the message with the
-        // pointer to the call, the call. Each pointer counts its words from its own end.
-        let behind =
-            |halves: &[u32], pointer: usize| pointer + 2 + 2 * (halves[pointer] as usize >> 2);
-        let message = behind(halves, frame + 2);
-        let data_words = halves[frame + 3] as usize & 0xffff;
-        let call = behind(halves, message + 2 * data_words);
+        // pointer to the call, the call. Each pointer counts its words from its own end; in a mangled
+        // message it may point anywhere.
+        let behind = |halves: &[u32], pointer: usize| -> Option<usize> {
+            let words = *halves.get(pointer)? as usize >> 2;
+            Some(pointer + 2 + 2 * words)
+        };
+        let message = behind(halves, frame + 2)?;
+        let data_words = *halves.get(frame + 3)? as usize & 0xffff;
+        let call = behind(halves, message + 2 * data_words)?;
         let place = halves.get_mut(call + 1)?;
         if *place & 0xffff != u32::from(method) {
             return None;
         }
         *place = *place & 0xffff_0000 | ids.of(made.operation, method) & 0xffff;
-        halves[call + 2..call + 4].fill(0);
+        halves.get_mut(call + 2..call + 4)?.fill(0);
     }
     Some(())
 }
