@@ -310,12 +310,16 @@ impl Console {
 
     /// The plan that a user means by a scenario's name or a file's, with what was set by hand.
     fn subject(&self, subject: &str, set: &Set) -> Result<Plan, Failure> {
-        if Path::new(subject).is_file() && find(self.scenarios, subject).is_none() {
-            let mut plan = self.read_plan(Path::new(subject))?;
-            self.assign(&mut plan, set)?;
-            return Ok(plan);
+        if let Some(scenario) = find(self.scenarios, subject) {
+            return self.empty_plan(scenario, set);
         }
-        self.empty_plan(self.scenario(subject)?, set)
+        let is_path = subject.contains(['.', '/']) || Path::new(subject).exists();
+        if !is_path {
+            return self.empty_plan(self.scenario(subject)?, set);
+        }
+        let mut plan = self.read_plan(Path::new(subject))?;
+        self.assign(&mut plan, set)?;
+        Ok(plan)
     }
 
     /// Fixes what was set by hand. What a plan file clamps is refused here: a person is there.
@@ -337,10 +341,18 @@ impl Console {
         let complain =
             |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
         let file = std::fs::metadata(path).map_err(|error| complain(&error))?;
+        if file.is_dir() {
+            return Err(complain(&"not a plan: it is a folder, name a file in it"));
+        }
         if !file.is_file() || file.len() > PLAN_BYTES_MAX {
             return Err(complain(&"not a plan: a plan is a file of at most 1 MiB"));
         }
         let text = std::fs::read_to_string(path).map_err(|error| complain(&error))?;
+        if text.starts_with('{') {
+            return Err(complain(
+                &"not a plan: it is a report, which only `diff` takes",
+            ));
+        }
         let known = |name: &str| find(self.scenarios, name).map(vocabulary);
         Plan::read(&text, known).map_err(|error| complain(&error))
     }
