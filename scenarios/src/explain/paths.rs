@@ -34,19 +34,13 @@ pub fn within(text: &str, open: char, close: char) -> Option<&str> {
 /// `text` cut at each `::` outside of all brackets.
 fn split_path(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
-    let (mut from, mut depth, mut before) = (0, 0_i32, ' ');
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' if before == '-' => {}
-            '>' | ')' | ']' | '}' => depth -= 1,
-            ':' if depth == 0 && before == ':' => {
-                parts.push(&text[from..at - 1]);
-                from = at + 1;
-            }
-            _ => {}
+    let (mut from, mut last) = (0, None);
+    for (at, _) in outside(text).filter(|(_, c)| *c == ':') {
+        if at > 0 && last == Some(at - 1) {
+            parts.push(&text[from..at - 1]);
+            from = at + 1;
         }
-        before = c;
+        last = Some(at);
     }
     parts.push(&text[from..]);
     parts.retain(|part| !part.is_empty());
@@ -56,19 +50,10 @@ fn split_path(text: &str) -> Vec<&str> {
 /// `text` cut at each `separator` outside of all brackets; one part at least.
 pub fn split(text: &str, separator: char) -> Vec<&str> {
     let mut parts = Vec::new();
-    let (mut from, mut depth, mut before) = (0, 0_i32, ' ');
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' if before == '-' => {}
-            '>' | ')' | ']' | '}' => depth -= 1,
-            c if c == separator && depth == 0 => {
-                parts.push(text[from..at].trim());
-                from = at + c.len_utf8();
-            }
-            _ => {}
-        }
-        before = c;
+    let mut from = 0;
+    for (at, c) in outside(text).filter(|(_, c)| *c == separator) {
+        parts.push(text[from..at].trim());
+        from = at + c.len_utf8();
     }
     parts.push(text[from..].trim());
     parts
@@ -76,18 +61,24 @@ pub fn split(text: &str, separator: char) -> Vec<&str> {
 
 /// What stands before the first `word` outside of all brackets.
 fn split_word<'a>(text: &'a str, word: &str) -> &'a str {
+    let mut places = outside(text);
+    let found = places.find(|(at, _)| text[*at..].starts_with(word));
+    found.map_or(text, |(at, _)| &text[..at])
+}
+
+/// The characters outside of all brackets, and where they are; the `>` of an arrow is no bracket.
+fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
     let (mut depth, mut before) = (0_i32, ' ');
-    for (at, c) in text.char_indices() {
+    text.char_indices().filter(move |(_, c)| {
+        let is_arrow = *c == '>' && before == '-';
+        before = *c;
         match c {
             '<' | '(' | '[' | '{' => depth += 1,
-            '>' if before == '-' => {}
-            '>' | ')' | ']' | '}' => depth -= 1,
-            _ if depth == 0 && text[at..].starts_with(word) => return &text[..at],
-            _ => {}
+            '>' | ')' | ']' | '}' if !is_arrow => depth -= 1,
+            _ => return depth == 0 && !is_arrow,
         }
-        before = c;
-    }
-    text
+        false
+    })
 }
 
 #[cfg(test)]
