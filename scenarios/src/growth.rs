@@ -11,8 +11,8 @@ use dismantle_sim::{Phase, Plan, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Class, Finding, Judged};
-use crate::harness::{Harness, Order, Ran};
-use crate::over::{OnSockets, Over};
+use crate::harness::{Harness, OnSockets, Order, Ran};
+use crate::over::Over;
 use crate::report::{PHASES, Phases, RunReport, Stack, phase_word};
 use crate::scenario::Scenario;
 

@@ -471,6 +471,21 @@ impl Harness for InProcess<'_> {
     }
 }
 
+/// Runs over a Unix socketpair whatever it is told to run.
+pub struct OnSockets<'a>(pub &'a mut dyn Harness);
+
+impl Harness for OnSockets<'_> {
+    fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
+        let over = Over::Unix;
+        self.0.run(Order { over, ..order })
+    }
+
+    fn seeds(&mut self, _: &Seeds<'_>, _: &mut dyn FnMut(SeedReport)) -> io::Result<SeedsEnd> {
+        let refusal = "seeds are run over the simulated pipe only";
+        Err(io::Error::new(io::ErrorKind::Unsupported, refusal))
+    }
+}
+
 /// `plan` with exactly the answers that a run was given and that are not the default.
 pub fn recorded<'a>(plan: &Plan, answers: impl Iterator<Item = (&'a str, &'a Value)>) -> Plan {
     let mut recorded = plan.cleared();

@@ -44,11 +44,14 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod worker;
 
+pub use campaign::{OverUnix, over_unix};
 pub use catalogue::BUILT_IN;
 pub use check::{Blame, Class, Finding, Judged, check as findings};
 pub use golden::Golden;
-pub use harness::{Fatal, Harness, InProcess, Notes, Order, Ran, SeedReport, Seeds, SeedsEnd};
-pub use over::{OnSockets, Over, OverUnix, over_unix};
+pub use harness::{
+    Fatal, Harness, InProcess, Notes, OnSockets, Order, Ran, SeedReport, Seeds, SeedsEnd,
+};
+pub use over::Over;
 pub use reached::{Coverage, Reached};
 pub use report::{Destruction, Hold, Outcome, RunReport, Stack, Wait};
 pub use scenario::{Planted, Scenario, find, vocabulary};

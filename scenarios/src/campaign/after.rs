@@ -11,11 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::work::unless_interrupted;
-use super::{Campaign, Group, Progress, Shrinking, write};
+use super::{Campaign, Group, Progress, Shrinking, over_unix, write};
 use crate::growth;
 use crate::harness::{Harness, Order};
 use crate::known::Entry;
-use crate::over::over_unix;
 use crate::shrink::{Size, shrink};
 
 /// No finding is shrunk for longer.

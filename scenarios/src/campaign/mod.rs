@@ -16,6 +16,7 @@
 )]
 
 mod after;
+mod over_unix;
 mod work;
 
 use std::collections::BTreeMap;
@@ -30,11 +31,11 @@ use std::time::{Duration, Instant};
 use dismantle_sim::Plan;
 use serde::Serialize;
 
+pub use self::over_unix::{OverUnix, over_unix};
 use self::work::{Next, Shared};
 use crate::check::{Class, Finding};
 use crate::harness::Harness;
 use crate::known::Known;
-use crate::over::OverUnix;
 use crate::reached::Coverage;
 use crate::scenario::{Scenario, vocabulary};
 use crate::shrink::Size;

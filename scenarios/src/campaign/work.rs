@@ -8,11 +8,10 @@ use std::time::Instant;
 
 use dismantle_sim::{Plan, Seed};
 
-use super::{Campaign, Group, Progress, Shrinking, file_name, write};
+use super::{Campaign, Group, OverUnix, Progress, Shrinking, file_name, write};
 use crate::check::{Class, Finding, nondeterministic};
 use crate::growth;
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds};
-use crate::over::OverUnix;
 use crate::reached::Reached;
 use crate::scenario::Scenario;
 use crate::shrink::Size;
