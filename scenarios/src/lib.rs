@@ -19,6 +19,7 @@ mod scenario;
 mod catalogue;
 
 mod check;
+mod file;
 mod harness;
 mod over;
 mod reached;

@@ -11,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::work::unless_interrupted;
-use super::{Campaign, Group, Progress, Shrinking, over_unix, write};
+use super::{Campaign, Group, Progress, Shrinking, over_unix};
+use crate::file;
 use crate::growth;
 use crate::harness::{Harness, Order};
 use crate::known::Entry;
@@ -166,7 +167,7 @@ impl Campaign<'_> {
         let Some(finding) = found.find(|finding| finding.signature == signature) else {
             return Ok(());
         };
-        write(&group.plan, &shrunk.plan.to_string())?;
+        file::write(&group.plan, &shrunk.plan.to_string())?;
         group.finding.detail = finding.detail;
         group.size = Size::of(&shrunk.plan);
         group.kept = shrunk.plan;

@@ -21,9 +21,8 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +33,7 @@ use serde::Serialize;
 pub use self::over_unix::{OverUnix, over_unix};
 use self::work::{Next, Shared};
 use crate::check::{Class, Finding};
+use crate::file;
 use crate::harness::Harness;
 use crate::known::Known;
 use crate::reached::Coverage;
@@ -190,7 +190,7 @@ impl Campaign<'_> {
     /// was found until then.
     pub fn run(&self, told: &(dyn Fn(Progress<'_>) + Sync)) -> io::Result<Outcome> {
         // Found out now, and not when there is something to write.
-        let named = |error| at(&self.out, error);
+        let named = |error| file::at(&self.out, error);
         fs::create_dir_all(&self.out).map_err(named)?;
         tempfile::NamedTempFile::new_in(&self.out).map_err(named)?;
         let shared = Shared {
@@ -282,48 +282,4 @@ fn file_name(finding: &Finding, plan: &Plan) -> String {
     let hash = dismantle_sim::hash(finding.signature.as_bytes());
     let cut = if plan.this_build_only() { "cut-" } else { "" };
     format!("{cut}{}-{:08x}.toml", finding.class, hash as u32)
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// The folder or the disk refuses.
-pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let whole = || -> io::Result<()> {
-        // A temporary file is for its user only, unless it is said otherwise; the umask still counts.
-        let readable = fs::Permissions::from_mode(0o666);
-        let mut builder = tempfile::Builder::new();
-        let mut file = builder.permissions(readable).tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
-    };
-    whole().map_err(|error| at(path, error))
-}
-
-/// An error that names what it is about.
-fn at(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_may_be_read_by_whom_the_umask_lets() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name);
-        write(&path("ours"), "text").expect("written");
-        fs::write(path("any"), "text").expect("written");
-        let mode = |name: &str| {
-            let file = fs::metadata(path(name)).expect("a file");
-            file.permissions().mode()
-        };
-        assert_eq!(mode("ours"), mode("any"));
-    }
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use dismantle_sim::{Plan, Seed};
 
-use super::{Campaign, Group, OverUnix, Progress, Shrinking, file_name, write};
+use super::{Campaign, Group, OverUnix, Progress, Shrinking, file_name};
 use crate::check::{Class, Finding, nondeterministic};
+use crate::file;
 use crate::growth;
 use crate::harness::{Fatal, Harness, Order, Ran, SeedReport, Seeds};
 use crate::reached::Reached;
@@ -383,7 +384,7 @@ impl Shared<'_> {
         let scenario = plan.scenario();
         plan.note
             .get_or_insert_with(|| format!("{scenario} seed {seed}, {}", ran.report.upstream));
-        write(&path, &plan.to_string())?;
+        file::write(&path, &plan.to_string())?;
         self.campaign.known.judge(scenario, &mut finding);
         let group = Group {
             kind: "finding",

@@ -9,8 +9,8 @@ use dismantle_sim::Plan;
 use super::known::KnownDir;
 use super::shrink::shrunk;
 use super::{Console, Ended, Exit, Failure};
-use crate::campaign;
 use crate::export::{Export, LINES_MAX, export as write};
+use crate::file;
 use crate::harness::{Order, Ran};
 use crate::scenario::find;
 use crate::shrink::Size;
@@ -82,7 +82,7 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
     match &arguments.out {
         None => console.text(&whole())?,
         Some(file) if file.extension().is_some_and(|it| it == "rs") => {
-            campaign::write(file, &whole())?;
+            file::write(file, &whole())?;
         }
         Some(folder) => {
             let manifest = folder.join("Cargo.toml");
@@ -95,9 +95,9 @@ pub(super) fn export(console: &mut Console, arguments: &Arguments) -> Ended {
             let sources = folder.join("src");
             std::fs::create_dir_all(&sources)
                 .map_err(|error| Failure::input(format!("{}: {error}", sources.display())))?;
-            campaign::write(&manifest, &export.manifest)?;
-            campaign::write(&sources.join("main.rs"), &export.source)?;
-            campaign::write(&folder.join("plan.toml"), &plan.to_string())?;
+            file::write(&manifest, &export.manifest)?;
+            file::write(&sources.join("main.rs"), &export.source)?;
+            file::write(&folder.join("plan.toml"), &plan.to_string())?;
             say(console, folder)?;
         }
     }

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Console, Ended, Exit, Failure, plain_name};
-use crate::campaign::write;
 use crate::check::{Class, Finding};
+use crate::file::write;
 use crate::growth;
 use crate::harness::Order;
 use crate::known::Known;

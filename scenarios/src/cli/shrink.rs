@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::fuzz::progress_bar;
 use super::{Console, Ended, Exit, Failure, duration};
-use crate::campaign;
 use crate::check::{Class, Finding};
+use crate::file;
 use crate::growth;
 use crate::harness::Order;
 use crate::shrink::{Shrunk, Size, shrink};
@@ -67,7 +67,7 @@ pub fn run(console: &mut Console, arguments: Arguments) -> Ended {
         .unwrap_or_else(|| path.with_extension("min.toml"));
     let mut smaller = shrunk.plan.clone();
     smaller.note = plan.note.clone();
-    campaign::write(&out, &smaller.to_string())?;
+    file::write(&out, &smaller.to_string())?;
     print(console, &out, &smaller, class, before, &shrunk)?;
     if console.interrupted.load(Ordering::Relaxed) {
         eprintln!("interrupted: the plan can still become smaller");

@@ -10,9 +10,9 @@ use dismantle_sim::Plan;
 use serde::Serialize;
 
 use super::{Console, Ended, Exit};
-use crate::campaign;
 use crate::check::{Class, Finding, nondeterministic};
 use crate::explain::{Story, explain};
+use crate::file;
 use crate::growth;
 use crate::harness::{Order, Ran};
 use crate::known::Known;
@@ -85,7 +85,7 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
     if let Some(path) = wanted.out {
         let mut recorded = ran.plan.clone();
         recorded.signature = ran.report.signature.clone();
-        campaign::write(path, &recorded.to_string())?;
+        file::write(path, &recorded.to_string())?;
     }
     let report = &ran.report;
     let trace = ran.trace.iter().filter(|_| order.trace);

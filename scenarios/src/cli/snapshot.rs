@@ -10,7 +10,7 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::{Console, Ended, Exit, Failure, plain_name};
-use crate::campaign;
+use crate::file;
 use crate::golden::{self, Golden};
 
 /// Where goldens are: here in a workspace like this one's, else where insta has them.
@@ -120,7 +120,7 @@ pub fn snapshot(console: &mut Console, arguments: Arguments) -> Ended {
             State::New | State::Changed => {
                 let source = source(&folder, accepted.as_deref())?;
                 fs::create_dir_all(&folder).map_err(|error| about(&folder, &error))?;
-                campaign::write(&pending, &file(&plan, &kept, source.as_deref(), text))?;
+                file::write(&pending, &file(&plan, &kept, source.as_deref(), text))?;
                 proposed = true;
             }
         }
@@ -168,7 +168,7 @@ fn keep_plan(path: &Path, folder: &Path, name: &str) -> Result<PathBuf, Failure>
         }
         None => {
             fs::create_dir_all(&plans).map_err(|error| about(&plans, &error))?;
-            campaign::write(&kept, &text)?;
+            file::write(&kept, &text)?;
         }
     }
     Ok(kept)
