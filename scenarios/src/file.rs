@@ -26,6 +26,17 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     whole().map_err(|error| at(path, error))
 }
 
+/// The same, if the file does not have this text yet: whoever looks at its time sees no change.
+///
+/// # Errors
+/// The folder or the disk refuses.
+pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(written) if written == text => Ok(()),
+        _ => write(path, text),
+    }
+}
+
 /// An error that names what it is about.
 pub(crate) fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))

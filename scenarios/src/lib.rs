@@ -37,6 +37,8 @@ pub mod growth;
 pub mod known;
 pub mod shrink;
 pub mod threshold;
+#[cfg(feature = "cli")]
+pub mod upstream;
 
 mod testing;
 

@@ -4,6 +4,7 @@
 //! standard error. Only this module and its children touch arguments, standard output and exit
 //! statuses.
 
+mod against;
 mod cuts;
 mod diff;
 mod export;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use dismantle_sim::{Plan, Seed, Value};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use self::known::KnownDir;
@@ -45,7 +47,8 @@ use crate::worker::{self, Allowance, Isolated, Places, WORKER_ARGUMENT};
 )]
 #[command(
     after_help = "Exit status: 0 clean or measured, 1 findings, 2 bad usage or input, \
-                        3 not deterministic, 4 nothing ran, 130 interrupted with nothing found."
+                        3 not deterministic, 4 nothing ran, 125 cannot be built or replayed against \
+                        that upstream, 130 interrupted with nothing found."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -158,6 +161,12 @@ enum Command {
     Diff(diff::Arguments),
     /// Write a plan as a program of its own that needs only capnp-rpc, capnp and futures
     Export(export::Arguments),
+    /// Run a command of this same program, built against another release or commit of upstream
+    ///
+    /// The program is built from the same sources in a cache folder, with capnp, capnp-futures and
+    /// capnp-rpc pinned exactly; nothing is written beside your package. Exit status 125 says that
+    /// it cannot be built there, or that a plan cannot be replayed.
+    Against(against::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -186,6 +195,8 @@ enum Exit {
     Findings,
     NotDeterministic,
     NothingRan,
+    /// It cannot be built or run against that upstream.
+    Cannot,
     Interrupted,
 }
 
@@ -379,6 +390,7 @@ pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
         Ok(Exit::Findings) => ExitCode::from(1),
         Ok(Exit::NotDeterministic) => ExitCode::from(3),
         Ok(Exit::NothingRan) => ExitCode::from(4),
+        Ok(Exit::Cannot) => ExitCode::from(against::CANNOT),
         Ok(Exit::Interrupted) => ExitCode::from(130),
         Err(failure) => {
             eprintln!("error: {}", failure.message);
@@ -475,6 +487,7 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         Command::Snapshot(arguments) => snapshot::snapshot(&mut console, arguments),
         Command::Diff(arguments) => diff::diff(&mut console, &arguments),
         Command::Export(arguments) => export::export(&mut console, &arguments),
+        Command::Against(arguments) => against::against(&mut console, &arguments),
     };
     match ended {
         Err(_) if console.interrupted.load(Ordering::Relaxed) => {
@@ -600,6 +613,15 @@ fn plain_name(plan: &Path, given: Option<&str>) -> Result<String, Failure> {
         )));
     }
     Ok(name.to_owned())
+}
+
+/// Shows on a terminal what is waited for.
+fn spinner(what: String) -> ProgressBar {
+    let template = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+    let bar = ProgressBar::new_spinner().with_style(template.expect("a template of ours"));
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
 }
 
 /// Reads `pipe` or `unix`.

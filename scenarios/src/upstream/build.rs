@@ -1,0 +1,263 @@
+//! The shelf: builds against upstreams, made when they are asked for and kept.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cargo_metadata::Message;
+use semver::Version;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::package::Package;
+use super::sources::{CRATES, Pins};
+use super::{Upstream, releases, workspace};
+
+/// What was wanted, or why it cannot be had of this upstream: it cannot be built there, say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Built<T> {
+    /// It is there.
+    Yes(T),
+    /// It cannot be, for this reason. Nothing is wrong with the machine.
+    Skipped(String),
+}
+
+/// A program built against an upstream.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// What it was built against.
+    pub upstream: Upstream,
+    /// The crates with their versions: `capnp-rpc 0.26.1`.
+    pub crates: [String; 3],
+    /// The program.
+    pub executable: PathBuf,
+    /// What tells it from all other builds: a hash of its bytes.
+    pub(super) id: u64,
+    /// The folder of answers.
+    pub(super) asked: PathBuf,
+    pub(super) interrupted: Arc<AtomicBool>,
+}
+
+/// Builds of one package, kept in a cache folder.
+pub struct Shelf {
+    cache: PathBuf,
+    package: Package,
+    pins: Pins,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Shelf {
+    /// The builds of `package` in the folder `cache`; when `interrupted` is raised, whatever is
+    /// under way ends with [`io::ErrorKind::Interrupted`].
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(
+        cache: &Path,
+        package: Package,
+        pins: Pins,
+        interrupted: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(cache).map_err(|error| crate::file::at(cache, error))?;
+        let cache = cache.canonicalize()?;
+        Ok(Self {
+            cache,
+            package,
+            pins,
+            interrupted,
+        })
+    }
+
+    /// The folder that everything is kept in.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// All releases of capnp-rpc in ascending order, those taken back left out.
+    ///
+    /// It is cargo's own list as it was last read, or read now if one of `wanted` is not in it.
+    ///
+    /// # Errors
+    /// There is no such release, or no list.
+    pub fn releases(&self, wanted: &[&Version]) -> io::Result<Vec<Version>> {
+        let home = cargo_home()?;
+        let has_all = |all: &[Version]| {
+            wanted
+                .iter()
+                .find(|version| !all.contains(version))
+                .copied()
+        };
+        let mut all = releases::known(&home)?;
+        let mut trouble = String::new();
+        if all.is_empty() || has_all(&all).is_some() {
+            let folder = self.cache.join("releases/newest");
+            fs::create_dir_all(&folder)?;
+            let manifest = "[package]\nname = \"newest\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
+                            [dependencies]\ncapnp-rpc = \"*\"\n";
+            crate::file::write(&folder.join("Cargo.toml"), manifest)?;
+            crate::file::write(&folder.join("lib.rs"), "")?;
+            let mut cargo = self.cargo();
+            cargo
+                .args(["generate-lockfile", "--quiet", "--manifest-path"])
+                .arg(folder.join("Cargo.toml"));
+            let output = cargo.stdin(Stdio::null()).output()?;
+            self.unless_interrupted()?;
+            if !output.status.success() {
+                trouble = format!(" ({})", complaint(&output.stderr));
+            }
+            all = releases::known(&home)?;
+        }
+        match (has_all(&all), all.last()) {
+            (None, Some(_)) => Ok(all),
+            (Some(version), Some(newest)) => Err(io::Error::other(format!(
+                "no capnp-rpc {version} is published; the newest is {newest}{trouble}"
+            ))),
+            (_, None) => Err(io::Error::other(format!(
+                "cargo has no list of the releases of capnp-rpc{trouble}"
+            ))),
+        }
+    }
+
+    /// The program against this upstream, built if it has to be: that can take a minute, and the
+    /// first time some more. One that is built and whose sources are as they were is there at once.
+    ///
+    /// # Errors
+    /// The machine is to blame, or there is no such upstream.
+    pub fn build(&self, upstream: &Upstream) -> io::Result<Built<Build>> {
+        let _alone = self.lock()?;
+        if matches!(upstream, Upstream::Checkout { .. }) && self.pins != Pins::default() {
+            return Err(io::Error::other(
+                "crates can be pinned beside a release only, not beside a commit",
+            ));
+        }
+        if let Upstream::Release(version) = upstream {
+            self.releases(&[version])?;
+        }
+        let sources = upstream.sources(&self.cache, &mut self.cargo(), &self.pins);
+        self.unless_interrupted()?;
+        let sources = match sources? {
+            Built::Yes(sources) => sources,
+            Built::Skipped(why) => return Ok(Built::Skipped(why)),
+        };
+        let folder = self.package.folder();
+        let owner = dismantle_sim::hash(folder.as_os_str().as_encoded_bytes()) as u32;
+        let owner = format!("{}-{owner:08x}", self.package.manifest.name);
+        let home = self.cache.join(owner).join(&sources.name);
+        workspace::generate(&home, &self.package, &sources)?;
+
+        let mut cargo = self.cargo();
+        cargo.args([
+            "build",
+            "--message-format",
+            "json-render-diagnostics",
+            "--profile",
+            workspace::PROFILE,
+        ]);
+        cargo.args(["--bin", &self.package.program]);
+        cargo.arg("--target-dir").arg(self.cache.join("target"));
+        cargo.arg("--manifest-path").arg(home.join("Cargo.toml"));
+        let output = cargo.stdin(Stdio::null()).output()?;
+        self.unless_interrupted()?;
+        File::create(home.join("build.log"))?.write_all(&output.stderr)?;
+        if !output.status.success() {
+            let log = home.join("build.log");
+            return Ok(Built::Skipped(format!(
+                "{} (more in {})",
+                complaint(&output.stderr),
+                log.display()
+            )));
+        }
+        if let Some(why) = workspace::check(&home, &sources)? {
+            return Ok(Built::Skipped(why));
+        }
+        let mut executable = None;
+        for message in Message::parse_stream(&output.stdout[..]) {
+            if let Message::CompilerArtifact(artifact) = message? {
+                executable = artifact.executable.or(executable);
+            }
+        }
+        let executable =
+            executable.ok_or_else(|| io::Error::other("cargo names no program that it built"))?;
+        // The next build replaces the one in the target folder.
+        let kept = home.join("program").join(&self.package.program);
+        keep(executable.as_std_path(), &kept)?;
+        let mut crates = CRATES
+            .iter()
+            .zip(&sources.versions)
+            .map(|(name, version)| format!("{name} {version}"));
+        Ok(Built::Yes(Build {
+            upstream: upstream.clone(),
+            crates: std::array::from_fn(|_| crates.next().unwrap_or_default()),
+            id: xxh3_64(&fs::read(&kept)?),
+            executable: kept,
+            asked: self.cache.join("asked"),
+            interrupted: self.interrupted.clone(),
+        }))
+    }
+
+    /// One process builds at a time: the target folder's program is of the last build.
+    fn lock(&self) -> io::Result<File> {
+        let file = File::create(self.cache.join("lock"))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// Cargo, with the settings that are in force where the package is.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`cargo run` says which cargo it is; no run depends on it"
+    )]
+    fn cargo(&self) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(self.package.folder());
+        cargo
+    }
+
+    fn unless_interrupted(&self) -> io::Result<()> {
+        match self.interrupted.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Puts a program where nobody replaces it but we; one that runs goes on.
+fn keep(built: &Path, kept: &Path) -> io::Result<()> {
+    let folder = kept.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let fresh = folder.join(".fresh");
+    drop(fs::remove_file(&fresh));
+    if fs::hard_link(built, &fresh).is_err() {
+        fs::copy(built, &fresh)?;
+    }
+    fs::rename(&fresh, kept)
+}
+
+/// What cargo complained of: its first error, with what caused it.
+pub(super) fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("error"));
+    let first = lines
+        .next()
+        .unwrap_or("cargo failed and did not say why")
+        .trim();
+    let mut causes = lines.skip_while(|line| line.trim() != "Caused by:").skip(1);
+    match causes.next() {
+        Some(cause) if !first.starts_with("error[") => format!("{first}: {}", cause.trim()),
+        _ => first.to_owned(),
+    }
+}
+
+/// Cargo's own folder.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo's settings; no run depends on them"
+)]
+fn cargo_home() -> io::Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    home.ok_or_else(|| io::Error::other("no home folder, and CARGO_HOME is not set"))
+}
