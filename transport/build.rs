@@ -16,16 +16,16 @@ use std::{env, fs, panic};
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-check-cfg=cfg(capnp_server, values(\"mut\", \"rc\", \"value\"))");
-    println!("cargo:rustc-check-cfg=cfg(capnp_rpc_promise_client)");
 
     let (capnp, text) = version("capnp", "DISMANTLE_CAPNP_VERSION", || {
         let mut message = capnp::message::Builder::new_default();
-        let empty: capnp::primitive_list::Builder<u8> = message.initn_root(0);
+        let root: capnp::any_pointer::Builder = message.init_root();
+        let empty: capnp::primitive_list::Builder<u8> = root.initn_as(0);
         empty.get(0);
     });
     println!("cargo:rustc-env=DISMANTLE_RESOLVED_CAPNP={text}");
     let server = match capnp {
-        (0, 20..=21, _) => "mut",
+        (0, ..=21, _) => "mut",
         (0, 22, _) => "rc",
         _ => "value",
     };
@@ -39,8 +39,27 @@ fn main() {
         network.connect(Side::Server);
     });
     println!("cargo:rustc-env=DISMANTLE_RESOLVED_CAPNP_RPC={text}");
-    if rpc < (0, 20, 2) {
-        println!("cargo:rustc-cfg=capnp_rpc_promise_client");
+    for (name, is_set) in [
+        // `FromClientHook` has no more than `new`.
+        ("capnp_hook_in_only", capnp < (0, 15, 0)),
+        // What an error says is its `description`, and no `extra`.
+        ("capnp_error_description", capnp < (0, 18, 0)),
+        // `rpc.capnp` of 0.16.0 was taken back.
+        (
+            "capnp_rpc_no_finish",
+            rpc >= (0, 19, 0) || rpc == (0, 16, 0),
+        ),
+        // What is to be said as a text is given as a `text::Reader`.
+        ("capnp_text_reader", (capnp.0, capnp.1) == (0, 18)),
+        ("capnp_streaming", rpc >= (0, 20, 0)),
+        ("capnp_early_pipeline", rpc >= (0, 19, 5)),
+        ("capnp_rpc_reconnect", rpc >= (0, 16, 0)),
+        ("capnp_rpc_promise_client", rpc < (0, 20, 2)),
+    ] {
+        println!("cargo:rustc-check-cfg=cfg({name})");
+        if is_set {
+            println!("cargo:rustc-cfg={name}");
+        }
     }
 }
 

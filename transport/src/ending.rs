@@ -20,6 +20,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use dismantle_sim::{Name, Sim};
 use futures::FutureExt;
 
+use crate::compat::text;
 use crate::pipe::{End, Pipe};
 use std::rc::Rc;
 
@@ -165,7 +166,7 @@ impl Ending {
     /// Whether reading has ended with this error, because the connection was lost.
     pub(crate) fn was_lost_with(&self, error: &Error) -> bool {
         let lost = self.lost.borrow();
-        let same = |lost: &Error| lost.kind == error.kind && lost.extra == error.extra;
+        let same = |lost: &Error| lost.kind == error.kind && text(lost) == text(error);
         lost.as_ref().is_some_and(same)
     }
 

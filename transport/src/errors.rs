@@ -14,6 +14,7 @@ use std::rc::Rc;
 use capnp::{Error, ErrorKind};
 use dismantle_sim::{Name, Sim};
 
+use crate::compat;
 use crate::ending::Ending;
 use crate::exception::injected_kind;
 use crate::vat::Vat;
@@ -70,7 +71,7 @@ impl Errors {
     /// A call that nobody has cancelled has failed.
     pub fn failed(&self, call: Name, error: &Error) {
         if let Some(rule) = self.wrong(error) {
-            let detail = format!("{:?}: {}", error.kind, error.extra);
+            let detail = format!("{:?}: {}", error.kind, compat::text(error));
             self.sim.breach(PROPERTY, rule, call, detail);
         }
     }
@@ -104,7 +105,7 @@ impl Errors {
 
 /// What an error says, without who passed it on.
 fn said(error: &Error) -> &str {
-    let mut said = error.extra.as_str();
+    let mut said = compat::text(error);
     while let Some(rest) = said.strip_prefix("remote exception: ") {
         said = rest;
     }

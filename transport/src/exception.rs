@@ -11,7 +11,7 @@ use capnp::capability::{FromServer, Promise};
 use capnp::{Error, ErrorKind};
 use dismantle_sim::{EventKind, Name, Question, Sim, inject_panic, share};
 
-use crate::compat::{Interpose, interposed};
+use crate::compat::{self, Interpose, interposed};
 
 const WHATS: [&str; 8] = [
     "answers",
@@ -135,10 +135,7 @@ const SAYS: &str = "injected exception of type ";
 
 /// The exception of a type, as the injected servers throw it. It says which type it has.
 pub fn exception(kind: ErrorKind) -> Error {
-    Error {
-        kind,
-        extra: format!("{SAYS}{kind:?}"),
-    }
+    compat::error(kind, format!("{SAYS}{kind:?}"))
 }
 
 /// The type that an injected exception says it has, if it is one that the wire knows.

@@ -24,6 +24,7 @@ mod exception;
 mod order;
 mod raw;
 
+pub use compat::AnyNetwork;
 pub use ending::Disconnector;
 pub use errors::Errors;
 pub use exception::{Behaviour, Injector, behave, exception, inject};
@@ -31,7 +32,7 @@ pub use frame::{Frame, Framer, MessageKind};
 pub use order::{Arrivals, CallOrder, Followed, Ticket};
 pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};
 pub use raw::{Descriptor, Heard, Outcome, RawPeer, Says, Target, frame};
-pub use vat::{AnyNetwork, Vat, nothing_left};
+pub use vat::{Vat, nothing_left};
 
 use dismantle_sim::Question;
 

@@ -15,14 +15,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use capnp::Error;
 use capnp::any_pointer;
 use capnp::capability::Promise;
-use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::{IncomingMessage, OutgoingMessage};
 use dismantle_sim::{EventKind, Name, Sim, Tracked};
 use futures::FutureExt;
 use slab::Slab;
 
+use crate::compat::{Message, Sent, size_in_words};
 use crate::ending::Ending;
 use crate::protocol::{Watch, words};
+use crate::with_streaming;
 
 const QUEUED: EventKind = EventKind::new("queued");
 const SENT: EventKind = EventKind::new("sent");
@@ -31,7 +32,7 @@ const RECEIVED: EventKind = EventKind::new("received");
 
 /// A message in a vat's send queue, until the queue lets go of it.
 struct Queued {
-    fate: Promise<(), Error>,
+    fate: Promise<Sent, Error>,
     message: Tracked<()>,
     /// If the vat had ended when it queued the message.
     too_late: Option<Rc<Watch>>,
@@ -60,7 +61,7 @@ thread_local! {
 
 /// Polls the message at `key` for `waker`, or for the waker of its place, perhaps because that
 /// was `woken`. If its fate is known, it is recorded, and the message gone.
-fn poll(key: usize, waker: Option<&Waker>, woken: bool) -> Poll<Result<(), Error>> {
+fn poll(key: usize, waker: Option<&Waker>, woken: bool) -> Poll<Result<Sent, Error>> {
     let ended = QUEUE.with_borrow_mut(|queue| {
         // The waker of a place may outlive a message there.
         let message = queue.messages.get_mut(key)?;
@@ -78,7 +79,7 @@ fn poll(key: usize, waker: Option<&Waker>, woken: bool) -> Poll<Result<(), Error
     if fate.is_ok() {
         queued.ending.sent(queued.number, message.name());
     }
-    if let (Some(watch), Ok(())) = (queued.too_late, &fate) {
+    if let (Some(watch), Ok(_)) = (queued.too_late, &fate) {
         watch.written_after_end();
     }
     let event = if fate.is_ok() { SENT } else { UNSENT };
@@ -121,7 +122,7 @@ impl Sending {
 }
 
 impl Future for Sending {
-    type Output = Result<(), Error>;
+    type Output = Result<Sent, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.ended, "polled again after its end");
@@ -174,8 +175,8 @@ impl OutgoingMessage for Outgoing {
         self.inner.get_body_as_reader()
     }
 
-    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
-        let size_words = self.inner.size_in_words() as u64;
+    fn send(self: Box<Self>) -> (Promise<Sent, Error>, Rc<Message>) {
+        let size_words = size_in_words(&*self.inner);
         let message = self.message;
         message
             .sim()
@@ -196,12 +197,14 @@ impl OutgoingMessage for Outgoing {
         (Promise::from_future(sending), body)
     }
 
-    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
+    fn take(self: Box<Self>) -> Message {
         self.inner.take()
     }
 
-    fn size_in_words(&self) -> usize {
-        self.inner.size_in_words()
+    with_streaming! {
+        fn size_in_words(&self) -> usize {
+            self.inner.size_in_words()
+        }
     }
 }
 

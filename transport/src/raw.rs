@@ -20,6 +20,7 @@ use dismantle_sim::{EventKind, JoinHandle, Name, Sim};
 use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::bytes::Bytes;
+use crate::compat::no_finish_needed;
 use crate::pipe::End;
 use crate::protocol::words;
 
@@ -350,7 +351,7 @@ fn decode(mut bytes: &[u8]) -> capnp::Result<Says> {
             Says::Return {
                 answer: answer.get_answer_id(),
                 outcome,
-                no_finish_needed: answer.get_no_finish_needed(),
+                no_finish_needed: no_finish_needed(answer),
             }
         }
         message::Finish(finish) => {

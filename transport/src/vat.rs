@@ -11,19 +11,17 @@ use std::task::Poll;
 
 use capnp::Error;
 use capnp::capability::{Client, Promise};
-use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{
-    Connection, FlowController, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork, twoparty,
-};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork};
 use dismantle_sim::{EventKind, JoinHandle, Name, Question, Sim, Stopped, Tracked, share};
 use futures::{FutureExt, TryFutureExt};
 
-use crate::compat::Untyped;
+use crate::compat::{AnyNetwork, Untyped, two_party};
 use crate::ending::{Disconnector, Ending};
 use crate::message::{Incoming, Outgoing};
 use crate::pipe::{CONNECTIONS_MAX, End};
 use crate::protocol::{Rule, Watch};
+use crate::with_streaming;
 
 /// The decisions of every vat; the star is `client` or `server`.
 pub static QUESTIONS: [Question; 1] = [Question::count(
@@ -51,9 +49,6 @@ pub struct Vat {
     task: RefCell<Option<JoinHandle<()>>>,
     watch: Option<Rc<Watch>>,
 }
-
-/// Any network of two vats.
-pub type AnyNetwork = Box<dyn VatNetwork<Side>>;
 
 /// Upstream's system, until it has ended.
 type System = RefCell<Option<RpcSystem<Side>>>;
@@ -124,13 +119,11 @@ impl Vat {
             Side::Server => (server, Side::Client),
         };
         let ending = Ending::new(sim, name, &end);
-        let options = ReaderOptions::new();
-        let mut inner = twoparty::VatNetwork::new(end.reader, end.writer, side, options);
         let window_bytes = sim.ask(&QUESTIONS[0], &[name.into()]);
-        inner.set_window_size(window_bytes as usize);
+        let inner = two_party(end, side, window_bytes as usize);
         let watch = Watch::new(sim, name);
         let network = Network {
-            inner: replace(Box::new(inner)),
+            inner: replace(inner),
             names: Names::new(sim, name, &ending, watch.clone()),
             tracked: sim.track(Name::new(name, "network"), ()),
         };
@@ -413,8 +406,10 @@ impl Connection<Side> for TrackedConnection {
         }))
     }
 
-    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
-        self.inner.new_stream()
+    with_streaming! {
+        fn new_stream(&mut self) -> (Box<dyn capnp_rpc::FlowController>, Promise<(), Error>) {
+            self.inner.new_stream()
+        }
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {

@@ -487,7 +487,7 @@ impl Object {
             Some("promise") => set(results.get(), Some(&objects.promise(vat, call, argument))),
             Some("early") => {
                 set(results.get(), Some(&objects.make(vat, call.index())));
-                results.set_pipeline()?;
+                compat::set_pipeline(&mut results)?;
                 objects.late(call).await;
             }
             Some("callback") => {

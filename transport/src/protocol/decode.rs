@@ -8,6 +8,7 @@ use capnp_rpc::rpc_capnp::{
     resolve, return_,
 };
 
+use crate::compat::no_finish_needed;
 use crate::frame::MessageKind;
 
 /// One message.
@@ -185,7 +186,7 @@ fn said(message: message::Reader<'_>, may_echo: bool) -> capnp::Result<Said> {
             Said::Return {
                 question: ret.get_answer_id(),
                 releases_params: ret.get_release_param_caps(),
-                needs_no_finish: ret.get_no_finish_needed(),
+                needs_no_finish: no_finish_needed(ret),
                 outcome: match ret.which()? {
                     return_::Results(results) => Outcome::Results(caps(results?)?),
                     return_::Exception(_) => Outcome::Exception,

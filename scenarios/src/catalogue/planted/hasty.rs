@@ -3,9 +3,9 @@
 use capnp::Error;
 use capnp::capability::Promise;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped};
-use dismantle_transport::{AnyNetwork, Link, Vat};
+use dismantle_transport::{AnyNetwork, Link, Vat, with_streaming};
 use futures::TryFutureExt;
 
 use super::{CHANCE, CLEAN, strikes};
@@ -118,8 +118,10 @@ impl Connection<Side> for HastyConnection {
         self.0.receive_incoming_message()
     }
 
-    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
-        self.0.new_stream()
+    with_streaming! {
+        fn new_stream(&mut self) -> (Box<dyn capnp_rpc::FlowController>, Promise<(), Error>) {
+            self.0.new_stream()
+        }
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {

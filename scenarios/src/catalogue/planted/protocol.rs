@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use capnp::capability::Promise;
-use capnp::message::{Builder, HeapAllocator};
 use capnp::{Error, any_pointer};
 use capnp_rpc::rpc_capnp::message;
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped};
-use dismantle_transport::AnyNetwork;
+use dismantle_transport::compat::{self, Sent};
+use dismantle_transport::{AnyNetwork, with_streaming};
 use futures::TryFutureExt;
 
 use super::{CHANCE, CLEAN, strikes};
@@ -129,8 +129,10 @@ impl Connection<Side> for Twice {
         self.0.borrow_mut().receive_incoming_message()
     }
 
-    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
-        self.0.borrow_mut().new_stream()
+    with_streaming! {
+        fn new_stream(&mut self) -> (Box<dyn capnp_rpc::FlowController>, Promise<(), Error>) {
+            self.0.borrow_mut().new_stream()
+        }
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
@@ -171,7 +173,7 @@ impl OutgoingMessage for Message {
         self.message.get_body_as_reader()
     }
 
-    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
+    fn send(self: Box<Self>) -> (Promise<Sent, Error>, Rc<compat::Message>) {
         let again = self.finished().map(|question| self.finish(question));
         let sent = self.message.send();
         if let Some(Ok(again)) = again {
@@ -180,11 +182,13 @@ impl OutgoingMessage for Message {
         sent
     }
 
-    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
+    fn take(self: Box<Self>) -> compat::Message {
         self.message.take()
     }
 
-    fn size_in_words(&self) -> usize {
-        self.message.size_in_words()
+    with_streaming! {
+        fn size_in_words(&self) -> usize {
+            self.message.size_in_words()
+        }
     }
 }

@@ -381,11 +381,8 @@ impl World {
 
 /// An exception's type, numbered as in `rpc.capnp`; 4 is any other.
 fn exception_type(error: &capnp::Error) -> u64 {
-    match error.kind {
-        capnp::ErrorKind::Failed => 0,
-        capnp::ErrorKind::Overloaded => 1,
-        capnp::ErrorKind::Disconnected => 2,
-        capnp::ErrorKind::Unimplemented => 3,
-        _ => 4,
-    }
+    use capnp::ErrorKind::{Disconnected, Failed, Overloaded, Unimplemented};
+    let types = [Failed, Overloaded, Disconnected, Unimplemented];
+    let place = types.iter().position(|kind| *kind == error.kind);
+    place.unwrap_or(types.len()) as u64
 }

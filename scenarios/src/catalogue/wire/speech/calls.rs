@@ -1,6 +1,6 @@
 //! Calls and their ends: Call, Return, Finish.
 
-use dismantle_transport::{Descriptor, frame};
+use dismantle_transport::{Descriptor, compat, frame};
 
 use super::super::questions::About;
 use super::super::tables::pick;
@@ -92,7 +92,7 @@ impl Speech {
             let mut answer = message.init_return();
             answer.set_answer_id(id);
             answer.set_release_param_caps(releases_params);
-            answer.set_no_finish_needed(releases == "unneeded");
+            compat::set_no_finish_needed(&mut answer, releases == "unneeded");
             match end {
                 "results" => self.write_payload(number, cap, answer.init_results()),
                 "exception" => except(answer.init_exception()),

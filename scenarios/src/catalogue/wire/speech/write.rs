@@ -4,7 +4,7 @@ use capnp::any_pointer;
 use capnp::private::capability::ClientHook;
 use capnp::traits::ImbueMut;
 use capnp_rpc::rpc_capnp::{cap_descriptor, exception, message_target, payload, promised_answer};
-use dismantle_transport::{Descriptor, Target};
+use dismantle_transport::{Descriptor, Target, compat};
 
 use super::super::questions::About;
 use super::Speech;
@@ -93,7 +93,7 @@ pub(super) fn write_descriptor(cap: Descriptor, mut builder: cap_descriptor::Bui
 
 pub(super) fn except(mut exception: exception::Builder<'_>) {
     exception.set_type(exception::Type::Failed);
-    exception.set_reason("the raw peer says so");
+    compat::set_reason(&mut exception, "the raw peer says so");
 }
 
 fn nest(mut content: any_pointer::Builder<'_>, depth: usize) {

@@ -1,56 +1,22 @@
-//! One face for every upstream release within the supported range.
-//!
-//! Everything that depends on the release of `capnp` and `capnp-rpc` is here; the build script
-//! finds out which ones they are. All payloads are untyped, so that no generated code is needed.
+//! Servers: what upstream dispatches calls to, from any release's way of doing so to one.
 
 // What is a conversion in one release is none in another.
 #![allow(clippy::useless_conversion)]
 
-use capnp::Error;
-use capnp::any_pointer;
-use capnp::capability::{
-    Client, DispatchCallResult, FromClientHook, FromServer, Params, Promise, RemotePromise,
-    Results, Server,
-};
-use capnp::private::capability::ClientHook;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 
-/// The release of `capnp` that this was built against.
-pub const CAPNP_VERSION: &str = env!("DISMANTLE_RESOLVED_CAPNP");
-/// The release of `capnp-rpc` that this was built against.
-pub const CAPNP_RPC_VERSION: &str = env!("DISMANTLE_RESOLVED_CAPNP_RPC");
+use capnp::Error;
+use capnp::any_pointer;
+use capnp::capability::{Client, FromServer, Params, Promise, Results, Server};
+
+use super::client::Untyped;
+use generation::{Dispatched, dispatched, taken};
 
 /// The parameters of an untyped call.
 pub type AnyParams = Params<any_pointer::Owned>;
 /// The results of an untyped call.
 pub type AnyResults = Results<any_pointer::Owned>;
-
-/// A client for where upstream wants a generated one.
-///
-/// Upstream's own `Client` can stand there, and be cloned, only in later releases than 0.21.0.
-pub struct Untyped(pub Client);
-
-impl Clone for Untyped {
-    fn clone(&self) -> Self {
-        Self::new(self.0.hook.add_ref())
-    }
-}
-
-impl FromClientHook for Untyped {
-    fn new(hook: Box<dyn ClientHook>) -> Self {
-        Self(Client::new(hook))
-    }
-
-    fn into_client_hook(self) -> Box<dyn ClientHook> {
-        self.0.hook
-    }
-
-    fn as_client_hook(&self) -> &dyn ClientHook {
-        &*self.0.hook
-    }
-}
 
 /// A server of untyped calls.
 pub trait Serve: 'static {
@@ -91,34 +57,8 @@ pub fn client<S: Serve>(server: Rc<S>) -> Client {
         let promise = server
             .clone()
             .call(interface_id, method_id, params, results);
-        DispatchCallResult::new(promise, is_streaming)
+        dispatched(promise, is_streaming)
     })
-}
-
-/// Returns a promise capability: calls are queued until `f` is ready.
-pub fn future_client(f: impl Future<Output = Result<Client, Error>> + 'static) -> Client {
-    #[cfg(capnp_rpc_promise_client)]
-    let client: Untyped = capnp_rpc::new_promise_client(Box::pin(f));
-    #[cfg(not(capnp_rpc_promise_client))]
-    let client: Untyped = capnp_rpc::new_future_client(async { f.await.map(Untyped) });
-    client.0
-}
-
-/// Returns upstream's client that calls `connect` now, and again after each lost connection.
-///
-/// # Errors
-/// Those of the first `connect`.
-pub fn reconnecting(
-    mut connect: impl FnMut() -> Result<Client, Error> + 'static,
-) -> Result<Client, Error> {
-    let (client, _): (Untyped, _) = capnp_rpc::auto_reconnect(move || connect().map(Untyped))?;
-    Ok(client.0)
-}
-
-/// The same, which calls `connect` for the first time when it is first used.
-pub fn lazily_reconnecting(mut connect: impl FnMut() -> Result<Client, Error> + 'static) -> Client {
-    let (client, _): (Untyped, _) = capnp_rpc::lazy_auto_reconnect(move || connect().map(Untyped));
-    client.0
 }
 
 /// Returns a client of `server` whose every call goes through `interposer`.
@@ -137,7 +77,7 @@ where
     let broken = Rc::new(RefCell::new(None::<Error>));
     let client = local_client(move |interface_id, method_id, params, results| {
         if let Some(error) = &*broken.borrow() {
-            return DispatchCallResult::new(Promise::err(error.clone()), false);
+            return dispatched(Promise::err(error.clone()), false);
         }
         let streaming = Rc::new(Cell::new(false));
         let (dispatch, seen) = (dispatch.clone(), streaming.clone());
@@ -147,12 +87,13 @@ where
             #[cfg(capnp_server = "value")]
             let dispatch = (*dispatch).clone();
             let result = dispatch.dispatch_call(interface_id, method_id, params, results);
-            seen.set(result.is_streaming);
-            result.promise
+            let (promise, is_streaming) = taken(result);
+            seen.set(is_streaming);
+            promise
         });
         let promise = interposer.around(interface_id, method_id, work);
         if streaming.get() {
-            return DispatchCallResult::new(promise, true);
+            return dispatched(promise, true);
         }
         let broken = broken.clone();
         let promise = Promise::from_future(async move {
@@ -162,50 +103,16 @@ where
             }
             result
         });
-        DispatchCallResult::new(promise, false)
+        dispatched(promise, false)
     });
     C::new(client.hook)
 }
 
-/// Sends a call; `fill` writes its parameters.
-///
-/// If `fill` fails, then nothing is sent, and the promise fails with its error.
-pub fn send(
-    client: &Client,
-    interface_id: u64,
-    method_id: u16,
-    fill: impl FnOnce(any_pointer::Builder<'_>) -> capnp::Result<()>,
-) -> RemotePromise<any_pointer::Owned> {
-    let mut request = client.hook.new_call(interface_id, method_id, None);
-    match fill(request.get()) {
-        Ok(()) => request.hook.send(),
-        Err(error) => {
-            let broken = future_client(std::future::ready(Err(error)));
-            broken
-                .hook
-                .new_call(interface_id, method_id, None)
-                .hook
-                .send()
-        }
-    }
-}
-
-/// Sends a streaming call; `fill` writes its parameters.
-pub fn send_streaming(
-    client: &Client,
-    interface_id: u64,
-    method_id: u16,
-    fill: impl FnOnce(any_pointer::Builder<'_>) -> capnp::Result<()>,
-) -> Promise<(), Error> {
-    let mut request = client.hook.new_call(interface_id, method_id, None);
-    match fill(request.get()) {
-        Ok(()) => request.hook.send_streaming(),
-        Err(error) => Promise::err(error),
-    }
-}
-
 /// How upstream calls, takes and keeps a server (and how `interposed` does).
 mod generation {
+    use capnp::Error;
+    use capnp::capability::Promise;
+
     #[cfg(capnp_server = "mut")]
     pub(super) type Receiver<'a, T> = &'a mut T;
     #[cfg(capnp_server = "rc")]
@@ -227,11 +134,36 @@ mod generation {
     pub(super) type Shared<D> = std::cell::RefCell<D>;
     #[cfg(not(capnp_server = "mut"))]
     pub(super) type Shared<D> = D;
+
+    /// What dispatching a call gives: before 0.20 there are no streaming methods.
+    #[cfg(capnp_streaming)]
+    pub(super) type Dispatched = capnp::capability::DispatchCallResult;
+    #[cfg(not(capnp_streaming))]
+    pub(super) type Dispatched = Promise<(), Error>;
+
+    #[cfg(capnp_streaming)]
+    pub(super) fn dispatched(promise: Promise<(), Error>, is_streaming: bool) -> Dispatched {
+        Dispatched::new(promise, is_streaming)
+    }
+    #[cfg(not(capnp_streaming))]
+    pub(super) fn dispatched(promise: Promise<(), Error>, _is_streaming: bool) -> Dispatched {
+        promise
+    }
+
+    /// The promise of a call, and whether its method is a streaming one.
+    #[cfg(capnp_streaming)]
+    pub(super) fn taken(dispatched: Dispatched) -> (Promise<(), Error>, bool) {
+        (dispatched.promise, dispatched.is_streaming)
+    }
+    #[cfg(not(capnp_streaming))]
+    pub(super) fn taken(dispatched: Dispatched) -> (Promise<(), Error>, bool) {
+        (dispatched, false)
+    }
 }
 
 /// One function as a server.
-trait Handle: Fn(u64, u16, AnyParams, AnyResults) -> DispatchCallResult + 'static {}
-impl<F: Fn(u64, u16, AnyParams, AnyResults) -> DispatchCallResult + 'static> Handle for F {}
+trait Handle: Fn(u64, u16, AnyParams, AnyResults) -> Dispatched + 'static {}
+impl<F: Fn(u64, u16, AnyParams, AnyResults) -> Dispatched + 'static> Handle for F {}
 
 fn local_client(call: impl Handle) -> Client {
     let client: Untyped = capnp_rpc::new_client(Local(call));
@@ -257,7 +189,7 @@ impl<F: Handle> Server for Dispatch<F> {
         method_id: u16,
         params: AnyParams,
         results: AnyResults,
-    ) -> DispatchCallResult {
+    ) -> Dispatched {
         (self.0.0)(interface_id, method_id, params, results)
     }
 
