@@ -17,8 +17,8 @@
 //! An upstream is three folders of sources, of a release where cargo keeps them, and `[patch]`
 //! puts them under the package. So there is one of each in the graph, pinned exactly.
 //!
-//! Builds have a profile of their own, optimisation level 1 with line tables: bytes of stack are
-//! compared only within it.
+//! Builds have a profile of their own: optimisation level 1, the harness at 0, line tables. Bytes of
+//! stack are compared only within it.
 
 mod asked;
 mod build;
