@@ -26,6 +26,8 @@ mod reached;
 mod report;
 mod told;
 
+#[cfg(feature = "cli")]
+pub mod bisect;
 pub mod campaign;
 pub mod cuts;
 #[cfg(feature = "cli")]

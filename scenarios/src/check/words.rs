@@ -28,6 +28,24 @@ pub(super) fn joined(kinds: &BTreeSet<&str>) -> String {
     kinds.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
+/// The kin of a finding with this signature: each place in it without version and line.
+pub fn kin_of(signature: &str) -> String {
+    let is_site = |word: &str| {
+        let Some((package, path)) = word.split_once('/') else {
+            return false;
+        };
+        let line = path.rsplit_once(':').map_or("", |(_, line)| line);
+        let version = package.rsplit_once('-').map_or("", |(_, version)| version);
+        let is_line = !line.is_empty() && line.chars().all(|c| c.is_ascii_digit());
+        is_line || version.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let words = signature.split(' ').map(|word| match is_site(word) {
+        true => without_version(word),
+        false => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A message with every number as `#`, on one line.
 pub(super) fn normal_message(message: &str) -> String {
     let mut normal = String::new();
@@ -58,4 +76,28 @@ pub(super) fn without_version(site: &str) -> String {
         .filter(is_version)
         .map_or(package, |(name, _)| name);
     format!("{name}/{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kin_of;
+
+    #[test]
+    fn the_kin_of_a_signature_has_no_version_and_no_line() {
+        let kin = |signature: &str| kin_of(signature);
+        assert_eq!(
+            kin("panic capnp-rpc-0.27.3/src/rpc.rs:2811 index # of # is out"),
+            "panic capnp-rpc/src/rpc.rs index # of # is out"
+        );
+        assert_eq!(
+            kin("abort capnp-rpc-0.27.3/src/a.rs:1 then capnp-0.27.3/src/b.rs:22"),
+            "abort capnp-rpc/src/a.rs then capnp/src/b.rs"
+        );
+        assert_eq!(
+            kin("spin capnp-rpc-0.27.3/src/queued.rs queued::Client::resolve"),
+            "spin capnp-rpc/src/queued.rs queued::Client::resolve"
+        );
+        assert_eq!(kin("protocol a/b:#: 3"), "protocol a/b:#: 3");
+        assert_eq!(kin("hang call disconnect"), "hang call disconnect");
+    }
 }
