@@ -37,6 +37,8 @@ pub mod export;
 pub mod golden;
 pub mod growth;
 pub mod known;
+#[cfg(feature = "cli")]
+pub mod matrix;
 pub mod shrink;
 pub mod threshold;
 #[cfg(feature = "cli")]
