@@ -26,7 +26,7 @@ use serde::Serialize;
 pub use course::{Course, Left, Next, Ordered, Range};
 pub use ends::{Confirmed, ENDS, End, confirm};
 pub use judge::{Compare, Judge, Shown, named};
-pub use probe::{Ask, IN_DOUBT, Probed, Prober, Probes};
+pub use probe::{Ask, Asked, IN_DOUBT, Probed, Prober, Probes};
 
 /// What a probe says of one place in the history.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -19,6 +19,9 @@ pub enum Ask {
     Growth,
 }
 
+/// What a build has shown, or why it shows nothing: it cannot be built there, say.
+pub type Asked = Result<Shown, String>;
+
 /// Who has another build run the plan, and remembers what it said.
 pub trait Prober {
     /// A place in the history.
@@ -29,7 +32,7 @@ pub trait Prober {
     ///
     /// # Errors
     /// It could not be asked; interrupted is one.
-    fn ask(&mut self, at: &Self::At, what: Ask, nth: u32) -> io::Result<Result<Shown, String>>;
+    fn ask(&mut self, at: &Self::At, what: Ask, nth: u32) -> io::Result<Asked>;
 }
 
 /// What a place came to.

@@ -5,16 +5,19 @@
 //! statuses.
 
 mod against;
+mod bisect;
 mod cuts;
 mod diff;
 mod export;
 mod fuzz;
 mod grow;
 mod known;
+mod matrix;
 mod shrink;
 mod single;
 mod snapshot;
 mod threshold;
+mod words;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -167,6 +170,16 @@ enum Command {
     /// capnp-rpc pinned exactly; nothing is written beside your package. Exit status 125 says that
     /// it cannot be built there, or that a plan cannot be replayed.
     Against(against::Arguments),
+    /// Find the release, or the commit, of upstream that made a plan go wrong, or right
+    ///
+    /// Both ends are confirmed first. What cannot be built or judged somewhere is skipped, and a
+    /// neighbour is tried instead. Exit status 2 says that the ends do not separate.
+    Bisect(bisect::Arguments),
+    /// Run many plans against many releases of upstream: one table of what each comes to
+    ///
+    /// What was run once is remembered. A finding with a `*` is another one than its plan was kept
+    /// for.
+    Matrix(matrix::Arguments),
 }
 
 #[derive(Args, Clone)]
@@ -262,6 +275,10 @@ impl Console {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result,
         }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     fn harness(&self) -> Box<dyn Harness> {
@@ -488,9 +505,11 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         Command::Diff(arguments) => diff::diff(&mut console, &arguments),
         Command::Export(arguments) => export::export(&mut console, &arguments),
         Command::Against(arguments) => against::against(&mut console, &arguments),
+        Command::Bisect(arguments) => bisect::run(&mut console, &arguments),
+        Command::Matrix(arguments) => matrix::run(&mut console, &arguments),
     };
     match ended {
-        Err(_) if console.interrupted.load(Ordering::Relaxed) => {
+        Err(_) if console.is_interrupted() => {
             eprintln!("interrupted");
             Ok(Exit::Interrupted)
         }

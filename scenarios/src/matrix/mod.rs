@@ -13,7 +13,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::bisect::Shown;
+use crate::bisect::Asked;
 use crate::check::{Class, Finding, kin_of};
 use crate::report::Outcome;
 
@@ -106,7 +106,7 @@ pub struct Summary {
 }
 
 impl Cell {
-    fn of(row: &Row, shown: Result<Shown, String>) -> Self {
+    fn of(row: &Row, shown: Asked) -> Self {
         let shown = match shown {
             Ok(shown) => shown,
             Err(why) => return Self::Skipped(why),
@@ -205,7 +205,7 @@ pub fn fill<At: ToString, B: Clone + Send>(
     upstreams: &[At],
     jobs: usize,
     build: &mut dyn FnMut(&At) -> io::Result<Result<B, String>>,
-    ask: &(dyn Fn(&B, &Row) -> io::Result<Result<Shown, String>> + Sync),
+    ask: &(dyn Fn(&B, &Row) -> io::Result<Asked> + Sync),
     told: &(dyn Fn(usize, usize, &Cell) + Sync),
 ) -> io::Result<Matrix> {
     let cells = vec![vec![None; upstreams.len()]; rows.len()];

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use super::*;
+use crate::bisect::Shown;
 use crate::check::Judged;
 use crate::report::RunReport;
 

@@ -1,0 +1,83 @@
+//! The prober of real builds.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::super::spinner;
+use super::Search;
+use crate::bisect::{Ask, Asked, Prober, Shown};
+use crate::upstream::{Answer, Build, Built, Shelf, Upstream};
+
+/// Has builds of the shelf run the plan; a place is an upstream by `upstream`.
+pub(super) struct Asker<'a, At> {
+    shelf: &'a Shelf,
+    plan: &'a Path,
+    /// What follows the plan where its growth is asked.
+    options: Vec<&'a str>,
+    upstream: Box<dyn Fn(&At) -> Upstream + 'a>,
+    builds: BTreeMap<String, Built<Build>>,
+}
+
+impl<'a, At: ToString> Asker<'a, At> {
+    pub(super) fn new(search: &'a Search<'a>, upstream: impl Fn(&At) -> Upstream + 'a) -> Self {
+        Self {
+            shelf: search.shelf,
+            plan: &search.arguments.plan,
+            options: search.options.iter().map(String::as_str).collect(),
+            upstream: Box::new(upstream),
+            builds: BTreeMap::new(),
+        }
+    }
+
+    /// What the place is called on the command line.
+    pub(super) fn upstream(&self, at: &At) -> Upstream {
+        (self.upstream)(at)
+    }
+
+    fn build(&mut self, at: &At) -> io::Result<&Built<Build>> {
+        let upstream = self.upstream(at);
+        let name = upstream.to_string();
+        if !self.builds.contains_key(&name) {
+            let waits = spinner(format!("building against capnp-rpc {upstream}"));
+            let built = self.shelf.build(&upstream);
+            waits.finish_and_clear();
+            self.builds.insert(name.clone(), built?);
+        }
+        Ok(&self.builds[&name])
+    }
+}
+
+impl<At: ToString> Prober for Asker<'_, At> {
+    type At = At;
+
+    fn ask(&mut self, at: &At, what: Ask, nth: u32) -> io::Result<Asked> {
+        let build = match self.build(at)? {
+            Built::Yes(build) => build.clone(),
+            Built::Skipped(why) => return Ok(Err(why.clone())),
+        };
+        let answer = match what {
+            Ask::Replay => build.ask("replay", self.plan, &[], nth)?,
+            Ask::Growth => build.ask("growth", self.plan, &self.options, nth)?,
+        };
+        shown(answer)
+    }
+}
+
+/// What a build has shown, or why it has shown nothing.
+pub(in crate::cli) fn shown(answer: Answer) -> io::Result<Asked> {
+    let Answer {
+        status,
+        lines,
+        complaint,
+    } = answer;
+    let shown = Shown::read(lines)?;
+    if shown.report.is_some() || !shown.growths.is_empty() {
+        return Ok(Ok(shown));
+    }
+    let complaint = complaint.strip_prefix("error: ").unwrap_or(&complaint);
+    Ok(Err(match complaint {
+        "" => format!("it ended with exit status {status}"),
+        complaint => format!("it cannot be run: {complaint}"),
+    }))
+}

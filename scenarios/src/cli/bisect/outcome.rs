@@ -1,0 +1,271 @@
+//! What a search came to, for people and as JSON.
+
+use std::fmt::Display;
+use std::io;
+
+use serde::Serialize;
+
+use super::super::words::{Words, line};
+use super::asker::Asker;
+use super::{Console, Search};
+use crate::bisect::git::Commit;
+use crate::bisect::{Ask, Change, Found, Judge, Probed, Prober, Shown, Verdict};
+use crate::diff::{Diff, Side};
+use crate::upstream::CRATES;
+
+/// What a place came to, as a JSON line.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Line {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    upstream: String,
+    verdict: &'static str,
+    seen: Option<String>,
+    why: Option<String>,
+    answers: u32,
+    bad: u32,
+}
+
+impl Line {
+    pub(super) fn of(upstream: String, probed: &Probed) -> Self {
+        let why = match &probed.verdict {
+            Verdict::Skipped(why) => Some(why.clone()),
+            _ => None,
+        };
+        Self {
+            kind: "probe",
+            upstream,
+            verdict: probed.verdict.word(),
+            seen: why.is_none().then(|| probed.seen.clone()),
+            why,
+            answers: probed.asked,
+            bad: probed.bad,
+        }
+    }
+}
+
+/// The line of `--json`. Of a fix the ends are `last_bad` and `first_good`, and the others null.
+#[derive(Serialize)]
+pub(super) struct Outcome {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    dependency: &'static str,
+    change: Change,
+    last_good: Option<String>,
+    first_bad: Option<String>,
+    last_bad: Option<String>,
+    first_good: Option<String>,
+    /// What was compared, in words.
+    compared: String,
+    /// Of what is found at the bad one of the two.
+    signature: Option<String>,
+    kin: Option<String>,
+    /// Those between the two of which nobody can say.
+    skipped: Vec<Line>,
+    /// How many were tried, the ends among them.
+    probes: usize,
+    /// Not every answer was the same, and everything was asked ten times.
+    in_doubt: bool,
+    commit: Option<Commit>,
+    diff: Option<Diff>,
+    /// What was wrong with the two when they were asked once more.
+    warnings: Vec<String>,
+    replay: String,
+    again: String,
+    #[serde(skip)]
+    neighbours: [String; 2],
+}
+
+impl Outcome {
+    /// What was found; `name` is what a place is called on the command line.
+    pub(super) fn of<At>(
+        console: &Console,
+        search: &Search<'_>,
+        asker: &mut Asker<'_, At>,
+        change: Change,
+        found: &Found<At>,
+    ) -> io::Result<Self>
+    where
+        At: Clone + PartialEq + Display,
+    {
+        let (range, judge) = (&found.range, &found.judge);
+        let places = [&range.old, &range.new];
+        let [good, bad] = change.pair(places);
+        let of = |wanted: Change, at: &At| (change == wanted).then(|| at.to_string());
+        let evidence = evidence(asker, judge, bad, true)?;
+        let own = judge.finding().map(|it| it.kin.clone());
+        let finding = evidence.findings().iter();
+        let finding = finding
+            .clone()
+            .find(|it| Some(&it.kin) == own.as_ref())
+            .or(finding.clone().next());
+        let probed = |at: &At| found.probed.iter().find(|(it, _)| it == at);
+        let skipped = range.skipped.iter().filter_map(probed);
+        let neighbours = places.into_iter().zip(&found.neighbours);
+        let expected = |at: &At| if at == good { "good" } else { "bad" };
+        let warnings = neighbours
+            .clone()
+            .filter(|(at, probed)| probed.verdict.word() != expected(at));
+        let warnings = warnings.map(|(at, probed)| {
+            format!(
+                "asked once more, {at} is {}, and not {}",
+                probed.text(),
+                expected(at)
+            )
+        });
+        let words = Words::of_this_call();
+        let plan = search.arguments.plan.display().to_string();
+        let upstream = asker.upstream(bad).to_string();
+        let mut replay = vec![console.program.clone(), "against".to_owned()];
+        replay.extend(words.options(&["--with", "--cache", "--manifest-path"]));
+        replay.extend([upstream, "--".to_owned()]);
+        match judge.ask() {
+            Ask::Replay => replay.extend(["replay".to_owned(), plan]),
+            Ask::Growth => {
+                replay.extend(["growth".to_owned(), plan]);
+                replay.extend(search.options.iter().cloned());
+            }
+        }
+        let again = words.with(&[("--good", &good.to_string()), ("--bad", &bad.to_string())]);
+        Ok(Self {
+            kind: "regression",
+            dependency: CRATES[2],
+            change,
+            last_good: of(Change::Regression, good),
+            first_bad: of(Change::Regression, bad),
+            last_bad: of(Change::Fix, bad),
+            first_good: of(Change::Fix, good),
+            compared: judge.words(),
+            signature: finding.map(|it| it.signature.clone()),
+            kin: finding.map(|it| it.kin.clone()),
+            skipped: skipped
+                .map(|(at, probed)| Line::of(at.to_string(), probed))
+                .collect(),
+            probes: found.probed.len(),
+            in_doubt: found.in_doubt,
+            commit: None,
+            diff: diff(asker, judge, [good, bad], change)?,
+            warnings: warnings.collect(),
+            replay: line(&replay),
+            again: line(&again),
+            neighbours: neighbours
+                .map(|(at, probed)| format!("{at} is {}", probed.text()))
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("there are two"),
+        })
+    }
+
+    /// The same, with what is known of the commit that it came with.
+    pub(super) fn with_commit(self, commit: Commit) -> Self {
+        Self {
+            commit: Some(commit),
+            ..self
+        }
+    }
+
+    pub(super) fn print(&self, console: &mut Console) -> io::Result<()> {
+        match console.json {
+            true => console.json(self),
+            false => console.text(&self.text()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let named = |name: &Option<String>| name.clone().unwrap_or_default();
+        let (went, old, was, new) = match self.change {
+            Change::Regression => ("went wrong", &self.last_good, "good", &self.first_bad),
+            Change::Fix => ("was mended", &self.last_bad, "bad", &self.first_good),
+        };
+        let (old, new) = (named(old), named(new));
+        let mut text = match self.skipped.is_empty() {
+            true => format!(
+                "{} {went} with {new}; {old} is the last {was} one\n",
+                self.dependency
+            ),
+            false => format!(
+                "{} {went} after {old}, which is {was}, and at the latest with {new}; \
+                 {} between them cannot be judged\n",
+                self.dependency,
+                self.skipped.len()
+            ),
+        };
+        if let Some(commit) = &self.commit {
+            text += &format!("    {}\n    {}\n", commit.subject, commit.author_date);
+        }
+        text += &format!("by {}, in {} tries\n", self.compared, self.probes);
+        for skipped in &self.skipped {
+            let why = skipped.why.as_deref().unwrap_or_default();
+            text += &format!("    {} is skipped: {why}\n", skipped.upstream);
+        }
+        for neighbour in &self.neighbours {
+            text += &format!("    {neighbour}\n");
+        }
+        if self.in_doubt {
+            text += "not every answer was the same: all were asked ten times\n";
+        }
+        for warning in &self.warnings {
+            text += &format!("WARNING: {warning}\n");
+        }
+        if let Some(diff) = &self.diff {
+            text += "what changed between the two\n";
+            for line in diff.text().lines() {
+                text += &format!("    {line}\n");
+            }
+        }
+        text + &format!("{}\n{}\n", self.replay, self.again)
+    }
+}
+
+/// What one of the two showed that it is called good or bad for.
+fn evidence<At: Clone + Display>(
+    asker: &mut Asker<'_, At>,
+    judge: &Judge,
+    at: &At,
+    is_bad: bool,
+) -> io::Result<Shown> {
+    let mut first = None;
+    for nth in 0.. {
+        let Ok(shown) = asker.ask(at, judge.ask(), nth)? else {
+            break;
+        };
+        if (judge.judge(&shown) == Verdict::Bad) == is_bad {
+            return Ok(shown);
+        }
+        first.get_or_insert(shown);
+        if nth + 1 == crate::bisect::IN_DOUBT {
+            break;
+        }
+    }
+    Ok(first.unwrap_or_default())
+}
+
+/// What changed in the report from the old one to the new one; none if one of them has none.
+fn diff<At: Clone + PartialEq + Display>(
+    asker: &mut Asker<'_, At>,
+    judge: &Judge,
+    [good, bad]: [&At; 2],
+    change: Change,
+) -> io::Result<Option<Diff>> {
+    let mut sides = Vec::new();
+    for at in change.pair([good, bad]) {
+        let mut shown = evidence(asker, judge, at, at == bad)?;
+        if judge.ask() == Ask::Growth
+            && let Ok(ran) = asker.ask(at, Ask::Replay, 0)?
+        {
+            shown.report = ran.report;
+        }
+        if let Some(report) = shown.report {
+            sides.push(Side {
+                report,
+                plan: None,
+                trace: None,
+                growths: shown.growths,
+            });
+        }
+    }
+    Ok(match &sides[..] {
+        [old, new] => Some(Diff::of(old, new)),
+        _ => None,
+    })
+}
