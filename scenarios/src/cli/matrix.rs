@@ -45,7 +45,10 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     let chosen = versions::read(&arguments.versions).map_err(Failure::input)?;
     let rows = rows(console, &arguments.plans)?;
     let shelf = console.shelf(&arguments.builds)?;
-    let releases = shelf.releases(&versions::named(&chosen))?;
+    let releases = match versions::are_commits(&chosen) {
+        true => Vec::new(),
+        false => shelf.releases(&versions::named(&chosen))?,
+    };
     let upstreams = versions::choose(&chosen, &releases).map_err(Failure::input)?;
     let bar = progress_bar(Some((rows.len() * upstreams.len()) as u64), "cells");
     let built = AtomicUsize::new(0);

@@ -60,6 +60,12 @@ fn version(text: &str, may_be_short: bool) -> Result<Version, semver::Error> {
     Version::parse(&padded)
 }
 
+/// Whether no release is among them.
+pub(super) fn are_commits(parts: &[Part]) -> bool {
+    let mut parts = parts.iter();
+    parts.all(|part| matches!(part, Part::One(Upstream::Checkout { .. })))
+}
+
 /// The releases that are named themselves: there have to be such.
 pub(super) fn named(parts: &[Part]) -> Vec<&Version> {
     let named = parts.iter().filter_map(|part| match part {
@@ -90,7 +96,7 @@ pub(super) fn choose(parts: &[Part], releases: &[Version]) -> Result<Vec<Upstrea
             }
         };
         if these.is_empty() {
-            return Err(format!("--versions: no release is in {part:?}"));
+            return Err("--versions: no release is in one of the ranges".to_owned());
         }
         for upstream in these {
             if !chosen.contains(&upstream) {
