@@ -4,6 +4,12 @@
 //! folder that cargo takes for its registry, and as commits of a repository. The program that is
 //! built against them says what upstream's line tells it to.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "one of the tests interrupts a process while a build of its own runs"
+)]
+
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -346,6 +352,11 @@ fn releases_are_bisected_to_the_regression_and_to_the_fix_and_remembered() {
         (&change["old"], &change["new"]),
         (&json!("O(1)"), &json!("O(n)"))
     );
+    let line = by(&["--digest", "--spin", "5s"]);
+    let replay = line["replay"].as_str().expect("text");
+    assert!(replay.ends_with(" --spin 5s"), "{replay}");
+    let ran = fs::read_to_string(world.path("ran")).expect("they ran");
+    assert!(ran.ends_with(" --spin 5s --json\n"), "{ran}");
     let steps = clean()["steps"].to_string();
     for more in [
         &["--metric", "steps", "--above", &steps][..],

@@ -14,9 +14,10 @@ use self::asker::Asker;
 pub(super) use self::asker::shown;
 use self::outcome::Outcome;
 use super::against::Builds;
+use super::words::Words;
 use super::{Console, Ended, Exit, Failure, grow};
 use crate::bisect::git::{Commit, Commits, is_ancestor};
-use crate::bisect::{Change, Compare, Course, Found, Ordered, Progress, Wanted, bisect};
+use crate::bisect::{Ask, Change, Compare, Course, Found, Ordered, Progress, Wanted, bisect};
 use crate::growth::{Law, Metric};
 use crate::upstream::{Shelf, Upstream};
 
@@ -176,6 +177,7 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
         compare,
         kept_for,
         options,
+        limits: limits(),
     };
     let ended = match &arguments.git {
         None => releases(console, &search),
@@ -194,6 +196,8 @@ struct Search<'a> {
     compare: Compare,
     kept_for: Vec<String>,
     options: Vec<String>,
+    /// What else the runs may use, if that was said.
+    limits: Vec<String>,
 }
 
 /// Over all releases between the two ends.
@@ -253,7 +257,20 @@ fn commits(console: &mut Console, search: &Search<'_>, repository: &Path) -> End
     Ok(Exit::Clean)
 }
 
+/// The limits of runs that were given: every build has them, too.
+pub(super) fn limits() -> Vec<String> {
+    Words::of_this_call().options(&["--memory", "--spin"])
+}
+
 impl Search<'_> {
+    /// The command that a build is asked by, and its options.
+    fn question(&self, what: Ask) -> (&'static str, Vec<String>) {
+        match what {
+            Ask::Replay => ("replay", self.limits.clone()),
+            Ask::Growth => ("growth", [&self.options[..], &self.limits].concat()),
+        }
+    }
+
     /// Searches, and says how it goes on; `text` is what a place is called for people.
     fn run<At, C>(
         &self,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Args;
 
 use super::against::Builds;
-use super::bisect::{shown, to_go_on};
+use super::bisect::{limits, shown, to_go_on};
 use super::fuzz::progress_bar;
 use super::{Console, Ended, Exit, Failure};
 use crate::file;
@@ -74,7 +74,9 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
             }
         })
     };
-    let ask = |build: &Build, row: &Row| shown(build.ask("replay", &row.file, &[], 0)?);
+    let limits = limits();
+    let options: Vec<&str> = limits.iter().map(String::as_str).collect();
+    let ask = |build: &Build, row: &Row| shown(build.ask("replay", &row.file, &options, 0)?);
     let told = |_, _, _: &Cell| bar.inc(1);
     let jobs = arguments.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, |cores| cores.get()),

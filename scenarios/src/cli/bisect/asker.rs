@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 use super::super::spinner;
 use super::Search;
 use crate::bisect::{Ask, Asked, Prober, Shown};
-use crate::upstream::{Answer, Build, Built, Shelf, Upstream};
+use crate::upstream::{Answer, Build, Built, Upstream};
 
 /// Has builds of the shelf run the plan; a place is an upstream by `upstream`.
 pub(super) struct Asker<'a, At> {
-    shelf: &'a Shelf,
-    plan: &'a Path,
-    /// What follows the plan where its growth is asked.
-    options: Vec<&'a str>,
+    search: &'a Search<'a>,
     upstream: Box<dyn Fn(&At) -> Upstream + 'a>,
     builds: BTreeMap<String, Built<Build>>,
 }
@@ -22,9 +18,7 @@ pub(super) struct Asker<'a, At> {
 impl<'a, At: ToString> Asker<'a, At> {
     pub(super) fn new(search: &'a Search<'a>, upstream: impl Fn(&At) -> Upstream + 'a) -> Self {
         Self {
-            shelf: search.shelf,
-            plan: &search.arguments.plan,
-            options: search.options.iter().map(String::as_str).collect(),
+            search,
             upstream: Box::new(upstream),
             builds: BTreeMap::new(),
         }
@@ -40,7 +34,7 @@ impl<'a, At: ToString> Asker<'a, At> {
         let name = upstream.to_string();
         if !self.builds.contains_key(&name) {
             let waits = spinner(format!("building against capnp-rpc {upstream}"));
-            let built = self.shelf.build(&upstream);
+            let built = self.search.shelf.build(&upstream);
             waits.finish_and_clear();
             self.builds.insert(name.clone(), built?);
         }
@@ -56,10 +50,9 @@ impl<At: ToString> Prober for Asker<'_, At> {
             Built::Yes(build) => build.clone(),
             Built::Skipped(why) => return Ok(Err(why.clone())),
         };
-        let answer = match what {
-            Ask::Replay => build.ask("replay", self.plan, &[], nth)?,
-            Ask::Growth => build.ask("growth", self.plan, &self.options, nth)?,
-        };
+        let (command, options) = self.search.question(what);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let answer = build.ask(command, &self.search.arguments.plan, &options, nth)?;
         shown(answer)
     }
 }

@@ -118,14 +118,9 @@ impl Outcome {
         let upstream = asker.upstream(bad).to_string();
         let mut replay = vec![console.program.clone(), "against".to_owned()];
         replay.extend(words.options(&["--with", "--cache", "--manifest-path"]));
-        replay.extend([upstream, "--".to_owned()]);
-        match judge.ask() {
-            Ask::Replay => replay.extend(["replay".to_owned(), plan]),
-            Ask::Growth => {
-                replay.extend(["growth".to_owned(), plan]);
-                replay.extend(search.options.iter().cloned());
-            }
-        }
+        let (command, options) = search.question(judge.ask());
+        replay.extend([upstream, "--".to_owned(), command.to_owned(), plan]);
+        replay.extend(options);
         let again = words.with(&[("--good", &good.to_string()), ("--bad", &bad.to_string())]);
         Ok(Self {
             kind: "regression",
