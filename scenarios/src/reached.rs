@@ -56,7 +56,7 @@ impl Reached {
         for vocabulary in vocabularies {
             // What counts steps or bytes is for sweeps; no seed asks for it.
             for question in questions(vocabulary).filter(|it| !it.is_this_build_only()) {
-                let words = question.other_words().iter();
+                let words = question.other_words();
                 possible.extend(words.map(|word| word_of(question, word)));
             }
         }

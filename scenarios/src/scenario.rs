@@ -52,6 +52,12 @@ pub trait Scenario: Sync {
         Vec::new()
     }
 
+    /// Why it cannot be run, if what it is about is missing in what this was built against:
+    /// `capnp-rpc 0.19.5 has no streaming`. `fuzz` leaves it out, and says so.
+    fn missing(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The bug in it that is ours, put there to be found. `fuzz` leaves it out unless it is
     /// named.
     fn planted(&self) -> Option<Planted> {

@@ -88,6 +88,14 @@ pub struct Question {
     draw: Draw,
     about: &'static str,
     this_build_only: bool,
+    missing: Option<Missing>,
+}
+
+/// Answers that this build cannot do.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    words: &'static [&'static str],
+    why: &'static str,
 }
 
 impl Question {
@@ -106,6 +114,7 @@ impl Question {
             draw,
             about: "",
             this_build_only: false,
+            missing: None,
         }
     }
 
@@ -120,6 +129,7 @@ impl Question {
             draw,
             about: "",
             this_build_only: false,
+            missing: None,
         }
     }
 
@@ -142,6 +152,39 @@ impl Question {
         self.this_build_only
     }
 
+    /// Says of some words that this build cannot do them, if there is a reason `why`: what it was
+    /// built against lacks something. No seed answers them, and a plan that does is refused.
+    pub const fn without(
+        mut self,
+        words: &'static [&'static str],
+        why: Option<&'static str>,
+    ) -> Self {
+        if let Some(why) = why {
+            self.missing = Some(Missing { words, why });
+        }
+        self
+    }
+
+    /// The words that this build cannot do, and why, if there are any: [`Question::without`].
+    pub fn missing(&self) -> Option<(&'static [&'static str], &'static str)> {
+        self.missing.map(|missing| (missing.words, missing.why))
+    }
+
+    /// Why this build cannot do what `answer` says.
+    pub(crate) fn why_not(&self, answer: &Value) -> Option<&'static str> {
+        let missing = self.missing?;
+        let is_missing = |word: &String| missing.words.contains(&word.as_str());
+        matches!(answer, Value::Word(word) if is_missing(word)).then_some(missing.why)
+    }
+
+    /// What is drawn in the place of `answer`: the default, if this build cannot do it.
+    fn possible_here(&self, answer: u64) -> u64 {
+        match self.missing {
+            Some(_) if self.why_not(&self.value(self.clamp(answer))).is_some() => self.default(),
+            _ => answer,
+        }
+    }
+
     /// The name with `*` where a number or name belongs.
     pub const fn pattern(&self) -> &'static str {
         self.pattern
@@ -160,12 +203,15 @@ impl Question {
         }
     }
 
-    /// The words that may answer beside the default; none for a number.
-    pub fn other_words(&self) -> &'static [&'static str] {
-        match self.answers {
+    /// The words that may answer here beside the default; none for a number.
+    pub fn other_words(&self) -> impl Iterator<Item = &'static str> {
+        let words = match self.answers {
             Answers::Count { .. } => &[],
             Answers::Word(words) => &words[1..],
-        }
+        };
+        let missing = self.missing.map_or(&[][..], |missing| missing.words);
+        let here = words.iter().filter(|word| !missing.contains(word));
+        here.copied()
     }
 
     /// The answers that are simpler than `value`, the simplest first, without the default: the
@@ -188,6 +234,7 @@ impl Question {
         simpler.sort_unstable();
         simpler.dedup();
         simpler.retain(|other| *other < answer && *other != self.default());
+        simpler.retain(|other| self.possible_here(*other) == *other);
         simpler.into_iter().map(|other| self.value(other)).collect()
     }
 
@@ -398,7 +445,8 @@ impl Decisions {
             }
             (None, Some(key)) => {
                 let draw = draw.unwrap_or(question.draw);
-                drawn(draw, key, id).unwrap_or_else(|| question.default())
+                let drawn = drawn(draw, key, id);
+                drawn.map_or_else(|| question.default(), |it| question.possible_here(it))
             }
             (None, None) => question.default(),
         };
@@ -563,6 +611,28 @@ mod tests {
             seen[answer as usize] = true;
         }
         assert!(!seen[0] && seen[1..].iter().all(|seen| *seen));
+    }
+
+    #[test]
+    fn no_seed_answers_what_this_build_cannot_do() {
+        const WORDS: [&str; 4] = ["nothing", "call", "fly", "swim"];
+        static ALL: Question = Question::word("op.*.what", &WORDS, &[share(1, 0, 3)]);
+        static SOME: Question = ALL.without(&["fly"], Some("no wings"));
+        let mut fell = 0;
+        for seed in 0..200 {
+            let answers = [&ALL, &SOME].map(|it| from_seed(seed).ask(it, &[1.into()], None));
+            match answers {
+                [2, some] => {
+                    assert_eq!(some, 0, "the default stands in");
+                    fell += 1;
+                }
+                [all, some] => assert_eq!(all, some, "the others stay"),
+            }
+        }
+        assert!(fell > 10);
+        assert_eq!(SOME.other_words().collect::<Vec<_>>(), ["call", "swim"]);
+        let simpler = SOME.simpler(&Value::Word("swim".to_owned()));
+        assert_eq!(simpler, [Value::Word("call".to_owned())]);
     }
 
     #[test]

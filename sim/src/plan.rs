@@ -153,7 +153,7 @@ impl Plan {
     /// The scenario never asks such a question, or its answers are of another type.
     pub fn set(&mut self, name: &str, value: &Value) -> Result<(), PlanError> {
         let path = Path::read(name).map_err(PlanError::new)?;
-        self.insert(path, value).map_err(PlanError::new)
+        self.insert(path, value)
     }
 
     /// The answer to `name`, if the plan holds one.
@@ -203,7 +203,7 @@ impl Plan {
         let reader = Reader { text };
         let root = DeTable::parse(text).map_err(|error| PlanError {
             line: error.span().map(|span| reader.line(span.start)),
-            message: error.message().to_owned(),
+            ..PlanError::new(error.message())
         })?;
         let root = root.get_ref();
         reader.version(root)?;
@@ -259,21 +259,27 @@ impl Plan {
         unused.map(|(path, _)| path.to_string()).collect()
     }
 
-    fn insert(&mut self, path: Path, value: &Value) -> Result<(), String> {
+    fn insert(&mut self, path: Path, value: &Value) -> Result<(), PlanError> {
         if path.0.iter().any(|segment| segment == "*") {
-            return Err(format!(
+            return Err(PlanError::new(format!(
                 "`{path}`: put a number or a name in the place of `*`"
-            ));
+            )));
         }
         let Some((question, parameter)) = self.vocabulary.find(&path.0) else {
-            return Err(format!(
+            return Err(PlanError::new(format!(
                 "unknown decision `{path}`: no run of `{}` asks it",
                 self.scenario()
-            ));
+            )));
         };
         let value = question
             .read(value)
-            .map_err(|message| format!("`{path}` {message}"))?;
+            .map_err(|message| PlanError::new(format!("`{path}` {message}")))?;
+        if let Some(why) = question.why_not(&value) {
+            return Err(PlanError {
+                is_missing: true,
+                ..PlanError::new(format!("{why}, which `{path} = {value}` needs"))
+            });
+        }
         let answer = Answer {
             id: question.id_of_path(&path.0),
             value,
@@ -343,6 +349,7 @@ impl fmt::Display for Plan {
 pub struct PlanError {
     line: Option<usize>,
     message: String,
+    is_missing: bool,
 }
 
 impl PlanError {
@@ -350,14 +357,21 @@ impl PlanError {
         Self {
             line: None,
             message: message.into(),
+            is_missing: false,
         }
     }
 
     fn at(line: usize, message: impl Into<String>) -> Self {
         Self {
             line: Some(line),
-            message: message.into(),
+            ..Self::new(message)
         }
+    }
+
+    /// Whether nothing is wrong with the plan, but this build cannot do what it says
+    /// ([`Question::without`]).
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
     }
 
     /// The line of the plan's text, from 1, where there is one.
@@ -524,7 +538,10 @@ impl Reader<'_> {
             if let Some(answer) = answer {
                 let path = Path(path.clone());
                 plan.insert(path.clone(), &answer)
-                    .map_err(|message| PlanError::at(line, message))?;
+                    .map_err(|error| PlanError {
+                        line: Some(line),
+                        ..error
+                    })?;
                 if plan.answers[&path].parameter != parameter {
                     let section = if parameter { "decisions" } else { "parameters" };
                     return Err(PlanError::at(
@@ -622,6 +639,35 @@ task."client/system".priority = 4
         let text = TEXT.replace("op.10.steps = 3", "op.10.steps = 99");
         let plan = Plan::read(&text, vocabulary).expect("clamped");
         assert!(plan.to_string().contains("op.10.steps = 10\n"));
+    }
+
+    #[test]
+    fn what_this_build_cannot_do_is_told_from_what_is_wrong() {
+        static LACKING: [Question; 1] =
+            [
+                Question::word("op.*.what", &["nothing", "call", "fly"], &[])
+                    .without(&["fly"], Some("no wings")),
+            ];
+        let vocabulary = |_: &str| {
+            Some(Vocabulary {
+                scenario: "program",
+                limits: Limits::default(),
+                parameters: &[],
+                questions: vec![&LACKING],
+            })
+        };
+        let text = |word: &str| {
+            format!("dismantle = 1\nscenario = \"program\"\n[decisions]\nop.2.what = \"{word}\"\n")
+        };
+        let mut plan = Plan::read(&text("call"), vocabulary).expect("it can do that");
+        let error = Plan::read(&text("fly"), vocabulary).expect_err("it cannot");
+        assert!(error.is_missing());
+        let said = "line 4: no wings, which `op.2.what = fly` needs";
+        assert_eq!(error.to_string(), said);
+        let error = Plan::read(&text("swim"), vocabulary).expect_err("nobody can");
+        assert!(!error.is_missing());
+        let error = plan.set("op.1.what", &Value::Word("fly".to_owned()));
+        assert!(error.expect_err("by hand neither").is_missing());
     }
 
     #[test]

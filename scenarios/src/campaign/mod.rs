@@ -141,6 +141,8 @@ pub struct Summary {
     pub complete: bool,
     /// The first seed.
     pub from: String,
+    /// What no seed did, because this upstream lacks it.
+    pub missing: Vec<String>,
     /// Runs that a limit or an injected stall ended, by what ended them.
     pub limited: BTreeMap<String, u64>,
     /// Runs that took their worker along.
@@ -255,6 +257,7 @@ impl Campaign<'_> {
                 seeds_per_second: state.seeds as f64 / seconds.max(1e-9),
                 complete: !state.interrupted && state.error.is_none(),
                 from: self.from.to_string(),
+                missing: Vec::new(),
                 limited: state.limited,
                 deaths: state.deaths,
                 killed: state.killed,

@@ -3,6 +3,7 @@
 //! Whatever the pipe does to it, this order has to be clean: no panic, no hang, no leak.
 
 use dismantle_sim::{JoinHandle, Name, Phase, Question, Rule, Sim, Stopped, share};
+use dismantle_transport::compat::Feature;
 
 use super::object::{Call, METHODS, Objects, call_in_order};
 use super::session::{BOOTSTRAP, Session};
@@ -26,6 +27,7 @@ static METHOD: Question = Question::word(
     &METHODS,
     &[share(1, 0, METHODS.len() as u64 - 2)],
 )
+.without(&["early"], Feature::EarlyPipeline.missing())
 .about("the method of that call");
 
 /// The scenario.

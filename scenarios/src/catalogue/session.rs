@@ -59,12 +59,13 @@ impl Session {
         let mutual = client.is_some();
         let client_vat = Vat::through(sim, Side::Client, client_end, client, wrap);
         let server_vat = Vat::new(sim, Side::Server, server_end, Some(server));
-        let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         let errors = Errors::new(sim);
         errors.watch(&client_vat);
         errors.watch(&server_vat);
         let server = Some(client_vat.bootstrap());
         let client = mutual.then(|| server_vat.bootstrap());
+        // One that is taken before does nothing (capnp-rpc up to 0.19.0): `program` does that.
+        let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         client_vat.start();
         server_vat.start();
         Self {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use capnp::capability::{Client, Promise};
 use capnp::{Error, ErrorKind, data};
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped, Tracked, share};
-use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve};
+use dismantle_transport::compat::{self, AnyParams, AnyResults, Feature, Serve};
 use dismantle_transport::{Vat, exception};
 
 use super::ending::{self, Held};
@@ -80,6 +80,10 @@ impl Scenario for Streaming {
 
     fn parameters(&self) -> &'static [Question] {
         &PARAMETERS
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        Feature::Streaming.missing()
     }
 
     fn over(&self) -> Option<&'static str> {

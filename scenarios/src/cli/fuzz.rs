@@ -17,7 +17,7 @@ use super::{Console, Ended, Exit, Failure, Set, cuts, duration, seeds};
 use crate::campaign::{Campaign, Group, Outcome, Progress, Shrinking, Summary};
 use crate::check::Class;
 use crate::cuts::How;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, vocabulary};
 
 /// What `fuzz` takes.
 #[derive(Args)]
@@ -92,6 +92,7 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         }
     };
     let mut plans: Vec<(&dyn Scenario, Plan)> = Vec::new();
+    let mut missing = Vec::new();
     for scenario in chosen {
         if plans
             .iter()
@@ -99,7 +100,16 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         {
             continue;
         }
-        plans.push((scenario, console.empty_plan(scenario, &arguments.set)?));
+        missing.extend(missing_in(scenario));
+        if scenario.missing().is_none() {
+            plans.push((scenario, console.empty_plan(scenario, &arguments.set)?));
+        }
+    }
+    for what in &missing {
+        eprintln!("left out: {what}");
+    }
+    if plans.is_empty() {
+        return Ok(Exit::NothingRan);
     }
     let (from, to, time) = match arguments.seeds {
         Some((from, to)) => (from, Some(to), None),
@@ -137,7 +147,8 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     };
     let outcome = campaign.run(&told);
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    outcome.summary.missing = missing;
     print(console, &outcome)?;
     if let Some(error) = outcome.error {
         return Err(error.into());
@@ -147,6 +158,23 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         &outcome.summary,
         arguments.known,
     ))
+}
+
+/// What of a scenario, if not all of it, cannot be run against this upstream, and why.
+fn missing_in(scenario: &dyn Scenario) -> Vec<String> {
+    let name = scenario.name();
+    if let Some(why) = scenario.missing() {
+        return vec![format!("`{name}`: {why}")];
+    }
+    let vocabulary = vocabulary(scenario);
+    let questions = vocabulary.questions.into_iter().flatten();
+    let questions = scenario.parameters().iter().chain(questions);
+    let missing = questions.filter_map(|question| {
+        let (words, why) = question.missing()?;
+        let (pattern, words) = (question.pattern(), words.join("|"));
+        Some(format!("`{pattern} = {words}` of `{name}`: {why}"))
+    });
+    missing.collect()
 }
 
 /// Says at once what is new.
@@ -275,6 +303,9 @@ fn print(console: &mut Console, outcome: &Outcome) -> Result<(), Failure> {
             "{} workers were killed from outside; what they were at was run again\n",
             summary.killed
         );
+    }
+    for what in &summary.missing {
+        text += &format!("left out: {what}\n");
     }
     for (what, count) in &summary.limited {
         text += &format!("{count} runs were ended by {what}\n");

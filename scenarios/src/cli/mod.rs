@@ -19,6 +19,7 @@ mod snapshot;
 mod threshold;
 mod words;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use dismantle_sim::{Plan, Seed, Value};
+use dismantle_sim::{Plan, PlanError, Seed, Value};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -221,6 +222,23 @@ struct Failure {
 }
 
 impl Failure {
+    /// What was asked for cannot be done against this upstream: exit status 4, nothing ran.
+    fn missing(what: impl ToString) -> Self {
+        Self {
+            message: format!("skipped: {}", what.to_string()),
+            status: 4,
+        }
+    }
+
+    /// What is wrong with a plan, and where: bad input, if it is not that something is missing.
+    fn of_plan(place: impl fmt::Display, error: &PlanError) -> Self {
+        let message = format!("{place}: {error}");
+        match error.is_missing() {
+            true => Self::missing(message),
+            false => Self::input(message),
+        }
+    }
+
     /// Bad usage or input: exit status 2.
     fn input(message: impl ToString) -> Self {
         Self {
@@ -331,6 +349,7 @@ impl Console {
     }
 
     fn empty_plan(&self, scenario: &dyn Scenario, set: &Set) -> Result<Plan, Failure> {
+        can_run(scenario)?;
         let mut plan = Plan::new(vocabulary(scenario));
         self.assign(&mut plan, set)?;
         Ok(plan)
@@ -354,8 +373,11 @@ impl Console {
     fn assign(&self, plan: &mut Plan, set: &Set) -> Result<(), Failure> {
         for (key, value) in &set.set {
             let hint = format!("`{} list {}` shows all", self.program, plan.scenario());
-            plan.set(key, value)
-                .map_err(|error| Failure::input(format!("--set {key}: {error}; {hint}")))?;
+            plan.set(key, value).map_err(|error| {
+                let mut failure = Failure::of_plan(format!("--set {key}"), &error);
+                failure.message += &format!("; {hint}");
+                failure
+            })?;
             if plan.get(key) != Some(value) {
                 return Err(Failure::input(format!(
                     "--set {key}: {value} is out of range; {hint}"
@@ -382,7 +404,21 @@ impl Console {
             ));
         }
         let known = |name: &str| find(self.scenarios, name).map(vocabulary);
-        Plan::read(&text, known).map_err(|error| complain(&error))
+        let plan =
+            Plan::read(&text, known).map_err(|error| Failure::of_plan(path.display(), &error))?;
+        can_run(self.scenario(plan.scenario())?)?;
+        Ok(plan)
+    }
+}
+
+/// Whether this upstream has what the scenario is about.
+fn can_run(scenario: &dyn Scenario) -> Result<(), Failure> {
+    match scenario.missing() {
+        Some(why) => Err(Failure::missing(format!(
+            "{why}, which `{}` needs",
+            scenario.name()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -546,6 +582,8 @@ struct Listed<'a> {
     finds: Option<Class>,
     clean: Option<String>,
     over: Option<&'a str>,
+    /// Why it cannot be run against this upstream, if it cannot.
+    missing: Option<&'static str>,
     /// The rules of destruction order, in words.
     rules: Vec<String>,
     parameters: Vec<ListedQuestion>,
@@ -557,6 +595,11 @@ struct ListedQuestion {
     default: String,
     possible: String,
     about: &'static str,
+    /// The words that this upstream cannot do, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<(&'static [&'static str], &'static str)>,
+    /// Whether an answer counts steps or bytes that another release makes more or fewer of.
+    this_build_only: bool,
 }
 
 impl ListedQuestion {
@@ -566,6 +609,8 @@ impl ListedQuestion {
             default: question.default_value().to_string(),
             possible: question.possible(),
             about: question.description(),
+            missing: question.missing(),
+            this_build_only: question.is_this_build_only(),
         }
     }
 }
@@ -592,6 +637,7 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
                 format!("{name}={value}")
             }),
             over: scenario.over(),
+            missing: scenario.missing(),
             rules: {
                 let rules = scenario.rules();
                 rules.iter().map(|rule| rule.text().to_owned()).collect()
@@ -603,14 +649,26 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
             continue;
         }
         let mut text = format!("{:<16} {}\n", listed.scenario, listed.about);
+        if let Some(why) = listed.missing {
+            text += &format!("    not here: {why}\n");
+        }
         for ListedQuestion {
             name,
             default,
             possible,
             about,
+            missing,
+            this_build_only,
         } in &listed.parameters
         {
-            text += &format!("    {name:<28} {about} ({possible}; {default})\n");
+            text += &format!("    {name:<28} {about} ({possible}; {default})");
+            if let Some((words, why)) = missing {
+                text += &format!("; not {}: {why}", words.join(", "));
+            }
+            if *this_build_only {
+                text += "; means something to this build only";
+            }
+            text.push('\n');
         }
         for rule in listed.rules.iter().filter(|_| only.is_some()) {
             text += &format!("    rule: {rule}\n");

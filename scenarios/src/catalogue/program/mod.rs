@@ -16,6 +16,7 @@ mod world;
 
 use dismantle_sim::{Draw, EventKind, Phase, Question, Sim, Stopped, share};
 use dismantle_transport::CONNECTIONS_MAX;
+use dismantle_transport::compat::Feature;
 
 use self::world::World;
 use super::{act, object};
@@ -77,6 +78,7 @@ static OPERATIONS: [Question; 13] = [
             share(1, 9, 11),
         ],
     )
+    .without(&["stream"], Feature::Streaming.missing())
     .about("what the operation does"),
     Question::word("op.*.side", &SIDES, &[share(3, 0, 0), share(1, 1, 1)])
         .about("which vat's owner does it"),
@@ -92,6 +94,7 @@ static OPERATIONS: [Question; 13] = [
         &object::METHODS,
         &[share(1, 0, object::METHODS.len() as u64 - 2)],
     )
+    .without(&["early"], Feature::EarlyPipeline.missing())
     .about("the method called"),
     Question::word("op.*.argument", &ARGUMENTS, ANY_ARGUMENT).about("the capability passed"),
     Question::count(
@@ -169,6 +172,7 @@ static RECONNECTING: Question = Question::word(
     &["no", "eagerly", "lazily"],
     &[share(10, 0, 0), share(1, 1, 2)],
 )
+.without(&["eagerly", "lazily"], Feature::Reconnecting.missing())
 .about("whether the client's first bootstrap capability is one of upstream's that reconnect");
 
 /// Whether the connection has two running ends.
@@ -178,6 +182,14 @@ static SERVER_RUNS: Question = Question::word(
     &[share(12, 0, 0), share(1, 1, 2)],
 )
 .about("when the server's system begins to run: until then the connection is half open");
+
+/// When each owner takes the disconnector.
+static DISCONNECTORS: Question = Question::word(
+    "disconnectors",
+    &["before-bootstrap", "after-bootstrap"],
+    &[share(1, 0, 1)],
+)
+.about("whether a vat's disconnector is taken before its bootstrap capability or after it");
 
 /// Which vats ask for their peer's bootstrap capability.
 static BOOTSTRAPS: Question = Question::word("bootstraps", &["client", "both"], &[share(1, 0, 1)])
@@ -267,6 +279,7 @@ impl Scenario for Program {
             std::slice::from_ref(&BOOTSTRAPS),
             std::slice::from_ref(&RELEASE),
             std::slice::from_ref(&PANICS),
+            std::slice::from_ref(&DISCONNECTORS),
             &TEARDOWN,
         ]
     }

@@ -10,7 +10,7 @@ use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
 use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Errors, Link, Vat, compat};
 use futures::FutureExt;
 
-use super::{BOOTSTRAPS, RECONNECTING, SERVER_RUNS, SIDES, script};
+use super::{BOOTSTRAPS, DISCONNECTORS, RECONNECTING, SERVER_RUNS, SIDES, script};
 use crate::catalogue::act::Reach;
 use crate::catalogue::object::{Call, Objects, call, method_id, same};
 use crate::catalogue::script::place;
@@ -67,13 +67,15 @@ impl Net {
         let (link, client_end, server_end) = Link::numbered(sim, number);
         let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
         let starts = sim.ask(&SERVER_RUNS, &[]) == 0;
+        let first = sim.ask(&DISCONNECTORS, &[]) == 0;
         script::connection(sim, number);
         let party = |side, end, place: usize, asks: bool, starts: bool| {
             let served = self.objects.make(SIDES[place], 0);
             let vat = Vat::numbered(sim, number, side, end, Some(served));
-            let disconnector = RefCell::new(vat.try_disconnector());
+            let before = first.then(|| vat.try_disconnector()).flatten();
             let bootstrap = RefCell::new(asks.then(|| vat.bootstrap()));
-            script::vat(sim, number, place, asks);
+            let disconnector = RefCell::new(before.or_else(|| vat.try_disconnector()));
+            script::vat(sim, (number, place), asks, first);
             if number == 0 && place == 0 && sim.ask(&RECONNECTING, &[]) == 1 {
                 script::first(sim);
             }

@@ -104,8 +104,9 @@ pub fn connection(sim: &Sim, number: usize) {
     }
 }
 
-/// Says how a vat is made that does not run yet, and whether it asks for its peer's capability.
-pub fn vat(sim: &Sim, number: usize, side: usize, asks: bool) {
+/// Says how a vat is made that does not run yet, whether it asks for its peer's capability, and
+/// whether its disconnector is taken first.
+pub fn vat(sim: &Sim, (number, side): (usize, usize), asks: bool, first: bool) {
     let vat = vat_name(side, number);
     let from = vat_name(1 - side, number);
     let kinds = ["Side::Client", "Side::Server"];
@@ -118,14 +119,22 @@ pub fn vat(sim: &Sim, number: usize, side: usize, asks: bool) {
             kinds[side]
         )
     });
-    sim.script(place::MAIN, || {
-        format!("let {vat}_disconnector = {vat}.get_disconnector();")
-    });
+    let disconnector = || {
+        sim.script(place::MAIN, || {
+            format!("let {vat}_disconnector = {vat}.get_disconnector();")
+        });
+    };
+    if first {
+        disconnector();
+    }
     if asks {
         sim.script(place::MAIN, || {
             let peer = kinds[1 - side];
             format!("let {vat}_bootstrap: Client = {vat}.bootstrap({peer});")
         });
+    }
+    if !first {
+        disconnector();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The decisions of `wire`.
 
 use dismantle_sim::{Draw, Question, share};
+use dismantle_transport::compat::Feature;
 
 use super::super::object;
 use super::mangle::MANGLES;
@@ -193,6 +194,7 @@ pub static MESSAGES: [Question; 17] = [
         &object::METHODS,
         &[share(1, 0, object::METHODS.len() as u64 - 1)],
     )
+    .without(&["early"], Feature::EarlyPipeline.missing())
     .about("the method called"),
     Question::word(
         "msg.*.cap",
@@ -223,6 +225,7 @@ pub static MESSAGES: [Question; 17] = [
         &RELEASES,
         &[share(3, 0, 1), share(1, 2, 2)],
     )
+    .without(&["unneeded"], Feature::NoFinish.missing())
     .about("whether a finish or return releases capabilities with it, or needs no finish"),
     Question::count(
         "msg.*.count",
