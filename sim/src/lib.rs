@@ -36,6 +36,7 @@ mod name;
 
 mod decision;
 mod plan;
+mod releases;
 
 mod breach;
 mod clock;
@@ -69,6 +70,7 @@ pub use name::{Name, hash};
 pub use panics::{Panic, inject_panic, source_path};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
 pub use probe::Probe;
+pub use releases::Releases;
 pub use report::{ByPhase, Held, Report, StackBytes};
 pub use rule::{Rule, Where};
 pub use run::{Limit, Options, Phase, Recorder, Runner, Sim, Stopped, questions, run};

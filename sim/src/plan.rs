@@ -11,6 +11,10 @@
 //! note = "seed 17"                                         # free text; optional
 //! documented = "no"                                        # by upstream, and where; optional
 //!
+//! [releases]                                               # where it was mended; optional
+//! bad = "0.26.1"
+//! good = "0.26.2"
+//!
 //! [parameters]
 //! calls = 3
 //!
@@ -39,6 +43,7 @@ use std::fmt::Write as _;
 use toml::de::{DeTable, DeValue};
 
 use crate::decision::{Question, Value, quoted};
+use crate::releases::Releases;
 
 /// The version that this program writes, and the only one that it reads.
 const VERSION: i64 = 1;
@@ -98,6 +103,8 @@ pub struct Plan {
     pub note: Option<String>,
     /// Where upstream documents what happens, or that it does not; of a known finding.
     pub documented: Option<String>,
+    /// Between which releases it was mended; of a finding of other releases.
+    pub releases: Option<Releases>,
     /// Where a run of it stops.
     pub limits: Limits,
     answers: BTreeMap<Path, Answer>,
@@ -121,6 +128,7 @@ impl Plan {
             also: Vec::new(),
             note: None,
             documented: None,
+            releases: None,
             answers: BTreeMap::new(),
         }
     }
@@ -226,6 +234,9 @@ impl Plan {
             let key = key.get_ref().as_ref();
             match (key, value.get_ref()) {
                 ("dismantle" | "scenario" | "signature" | "also" | "note" | "documented", _) => {}
+                ("releases", DeValue::Table(table)) => {
+                    plan.releases = Some(reader.releases(table, line)?);
+                }
                 ("limits", DeValue::Table(table)) => reader.limits(table, &mut plan.limits)?,
                 ("parameters", DeValue::Table(table)) => {
                     reader.answers(table, &mut Vec::new(), &mut plan, true)?;
@@ -233,7 +244,7 @@ impl Plan {
                 ("decisions", DeValue::Table(table)) => {
                     reader.answers(table, &mut Vec::new(), &mut plan, false)?;
                 }
-                ("limits" | "parameters" | "decisions", _) => {
+                ("releases" | "limits" | "parameters" | "decisions", _) => {
                     return Err(PlanError::at(
                         line,
                         format!("`{key}` is a table, `[{key}]`"),
@@ -311,6 +322,9 @@ impl fmt::Display for Plan {
         }
         if let Some(documented) = &self.documented {
             writeln!(f, "documented = {}", basic_string(documented))?;
+        }
+        if let Some(releases) = &self.releases {
+            write!(f, "\n{releases}")?;
         }
         let write_section = |f: &mut fmt::Formatter<'_>, title: &str, parameter: bool| {
             let mut answers = self
@@ -499,6 +513,30 @@ impl Reader<'_> {
         list.iter().map(|value| string(value.get_ref())).collect()
     }
 
+    fn releases(&self, table: &DeTable<'_>, line: usize) -> Result<Releases, PlanError> {
+        const KEYS: [&str; 6] = ["kin", "first_bad", "bad", "good", "dependency", "with"];
+        for key in table.keys() {
+            if !KEYS.contains(&key.get_ref().as_ref()) {
+                let message = format!("unknown key `{}` of `releases`", key.get_ref());
+                return Err(PlanError::at(self.line(key.span().start), message));
+            }
+        }
+        let string = |key| Ok(self.string(table, key)?.map(|(text, _)| text));
+        let needed = |key| {
+            let missing =
+                || PlanError::at(line, format!("`releases` needs a line `{key} = \"…\"`"));
+            string(key)?.ok_or_else(missing)
+        };
+        Ok(Releases {
+            kin: needed("kin")?,
+            first_bad: string("first_bad")?,
+            bad: needed("bad")?,
+            good: needed("good")?,
+            dependency: string("dependency")?,
+            with: self.strings(table, "with")?,
+        })
+    }
+
     fn limits(&self, table: &DeTable<'_>, limits: &mut Limits) -> Result<(), PlanError> {
         for (key, value) in table {
             let line = self.line(key.span().start);
@@ -564,7 +602,7 @@ fn whole_number(value: &DeValue<'_>) -> Option<u64> {
 }
 
 /// A TOML basic string: Rust's escapes, with `\u{…}` in TOML's spelling.
-fn basic_string(text: &str) -> String {
+pub(crate) fn basic_string(text: &str) -> String {
     let mut string = String::from("\"");
     for c in text.chars() {
         match c {
@@ -632,6 +670,38 @@ task."client/system".priority = 4
         assert_eq!(plan.to_string(), TEXT);
         let again = Plan::read(&plan.to_string(), vocabulary).expect("what was written is read");
         assert_eq!(again.to_string(), TEXT);
+    }
+
+    const RELEASES: &str = r#"
+[releases]
+kin = "panic rpc.rs x"
+first_bad = "0.20.0"
+bad = "0.26.1"
+good = "0.26.2"
+dependency = "capnp-futures"
+with = ["capnp-rpc=0.18.0", "capnp=0.18.1"]
+"#;
+
+    #[test]
+    fn the_releases_of_a_mended_bug_are_read_and_written() {
+        let head = "documented = \"no\"\n";
+        let with = |releases: &str| TEXT.replace(head, &format!("{head}{releases}"));
+        let text = with(RELEASES);
+        let plan = Plan::read(&text, vocabulary).expect("a legal plan");
+        assert_eq!(plan.to_string(), text);
+        let releases = plan.releases.expect("they are there");
+        assert_eq!(
+            (&releases.bad[..], &releases.good[..]),
+            ("0.26.1", "0.26.2")
+        );
+        let short = with("\n[releases]\nkin = \"x\"\nbad = \"1\"\ngood = \"2\"\n");
+        let plan = Plan::read(&short, vocabulary).expect("the rest is optional");
+        assert_eq!(plan.to_string(), short);
+        for (line, without) in [("bad = \"0.26.1\"\n", ""), ("first_bad", "frist_bad")] {
+            let text = with(&RELEASES.replace(line, without));
+            let error = Plan::read(&text, vocabulary).expect_err("it is wrong");
+            assert!(error.to_string().contains("`releases`"), "{error}");
+        }
     }
 
     #[test]
