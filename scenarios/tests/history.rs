@@ -5,7 +5,7 @@
 //! the release that the tests are built with.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use dismantle::{BUILT_IN, find, vocabulary};

@@ -52,8 +52,10 @@ pub(crate) struct Ending {
     owed_first: Cell<Option<u64>>,
     /// Writing failed before the shutdown was asked for: what it says then is old.
     failed_before: Cell<bool>,
-    /// A disconnector has ended before there was a connection.
-    passed_by: Cell<bool>,
+    /// There is a connection, or was.
+    is_connected: Cell<bool>,
+    /// After so many steps a disconnector has ended without asking for a shutdown.
+    passed_by: Cell<Option<u64>>,
     /// The system has ended, or was destroyed.
     gone: Cell<bool>,
     /// What reading ended with, if it was the connection that was lost.
@@ -71,15 +73,29 @@ impl Ending {
             shutdown: Cell::new(Shutdown::Unasked),
             owed_first: Cell::new(None),
             failed_before: Cell::new(false),
-            passed_by: Cell::new(false),
+            is_connected: Cell::new(false),
+            passed_by: Cell::new(None),
             gone: Cell::new(false),
             lost: RefCell::new(None),
         })
     }
 
+    /// The owner has asked for a capability of the peer: for a connection, if there was none.
+    pub(crate) fn connected(&self) {
+        if !self.is_connected.replace(true) {
+            self.passed_by.set(None);
+        }
+    }
+
     /// The system has accepted its connection.
     pub(crate) fn accepted(&self) {
-        if self.passed_by.get() {
+        self.is_connected.set(true);
+        self.goes_on();
+    }
+
+    /// The connection goes on: no disconnector may have ended.
+    fn goes_on(&self) {
+        if self.is_connected.get() && self.passed_by.take().is_some() {
             let name = Name::new(self.vat, "disconnector");
             self.early("a disconnector ends and its connection does not", name);
         }
@@ -105,6 +121,12 @@ impl Ending {
             .set(self.output.write_failure().is_some());
         self.shutdown.set(Shutdown::Owes(owed));
         self.owed_first.set(self.owed_first.get().or(Some(owed)));
+        if self.passed_by.get() == Some(self.sim.steps_done()) {
+            // From inside what the end of the connection destroys.
+            self.passed_by.set(None);
+            self.ends_before(owed);
+        }
+        self.goes_on();
         owed
     }
 
@@ -119,6 +141,7 @@ impl Ending {
 
     /// The system has ended by itself.
     pub(crate) fn ended(&self, succeeded: bool) {
+        self.goes_on();
         if self.gone.replace(true) || !succeeded || self.output.write_failure().is_some() {
             return;
         }
@@ -134,6 +157,7 @@ impl Ending {
 
     /// The owner destroys the system: from here on nothing is owed.
     pub(crate) fn destroyed(&self) {
+        self.goes_on();
         self.gone.set(true);
     }
 
@@ -144,15 +168,21 @@ impl Ending {
         }
         let name = Name::new(self.vat, "disconnector");
         match (found, self.output.write_failure()) {
-            // There may be no connection to come.
-            (Shutdown::Unasked, _) => self.passed_by.set(true),
-            (Shutdown::Owes(owed), None) if self.unwritten(owed) && !self.output.is_dead() => {
-                self.early("a disconnector ends before the shutdown does", name);
-            }
+            // There may be no connection to come, or the shutdown comes within this step.
+            (Shutdown::Unasked, _) => self.passed_by.set(Some(self.sim.steps_done())),
+            (Shutdown::Owes(owed), None) => self.ends_before(owed),
             (_, Some(kind)) if !is_disconnect(kind) && !self.failed_before.get() => {
                 self.early("a disconnector hides that the shutdown failed", name);
             }
             _ => {}
+        }
+    }
+
+    /// A disconnector has ended, and a shutdown that owes so many messages has begun.
+    fn ends_before(&self, owed: u64) {
+        if self.unwritten(owed) && !self.output.is_dead() {
+            let name = Name::new(self.vat, "disconnector");
+            self.early("a disconnector ends before the shutdown does", name);
         }
     }
 

@@ -360,6 +360,7 @@ impl Network {
 impl VatNetwork<Side> for Network {
     fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
         let connection = self.inner.connect(host)?;
+        self.names.ending.connected();
         Some(Self::wrap(&self.names, connection))
     }
 

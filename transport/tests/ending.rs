@@ -62,6 +62,8 @@ enum Lie {
     None,
     /// The shutdown is complete at once.
     Shutdown,
+    /// It is complete at once, and nobody was asked for it.
+    Unasked,
     /// Every message is sent at once.
     Sent,
 }
@@ -109,6 +111,9 @@ impl Connection<Side> for LyingConnection {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
+        if let Lie::Unasked = self.1 {
+            return Promise::ok(());
+        }
         let shutdown = self.0.shutdown(result);
         match self.1 {
             Lie::Shutdown => Promise::ok(()),
@@ -150,9 +155,11 @@ impl OutgoingMessage for LyingMessage {
 /// A client makes a call and disconnects before it was written.
 fn disconnects(sim: &Sim, lie: Lie) -> Result<(), Stopped> {
     let (_link, client_end, server_end) = Link::new(sim);
-    let client = Vat::upon(sim, Side::Client, client_end, None, |network| {
-        Box::new(Lying(network, lie))
-    });
+    let lying = |network| Box::new(Lying(network, lie)) as AnyNetwork;
+    let client = match lie {
+        Lie::Unasked => Vat::through(sim, Side::Client, client_end, None, lying),
+        _ => Vat::upon(sim, Side::Client, client_end, None, lying),
+    };
     let served = Some(compat::client(Rc::new(Object)));
     let server = Vat::new(sim, Side::Server, server_end, served);
     let (bootstrap, disconnector) = (client.bootstrap(), client.disconnector());
@@ -192,6 +199,13 @@ fn a_shutdown_that_does_not_wait_is_early() {
         Some(expected),
         "{rules:?}"
     );
+}
+
+#[test]
+fn a_disconnector_whose_connection_goes_on_is_early() {
+    let report = run(&plan(&[]), |sim| disconnects(sim, Lie::Unasked));
+    let expected = "a disconnector ends and its connection does not";
+    assert_eq!(rules(&report, "early-completion"), [expected]);
 }
 
 #[test]

@@ -54,4 +54,5 @@ pub const BUILT_IN: &[&dyn Scenario] = &[
     &planted::PlantedWrongError,
     &planted::PlantedHeap,
     &planted::PlantedWork,
+    &planted::PlantedUnasked,
 ];

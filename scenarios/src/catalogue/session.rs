@@ -64,7 +64,7 @@ impl Session {
         errors.watch(&server_vat);
         let server = Some(client_vat.bootstrap());
         let client = mutual.then(|| server_vat.bootstrap());
-        // One that is taken before does nothing (capnp-rpc up to 0.19.0): `program` does that.
+        // Up to 0.19.0 those that were asked for before there was a connection did nothing.
         let disconnectors = [&client_vat, &server_vat].map(|vat| Some(vat.disconnector()));
         client_vat.start();
         server_vat.start();

@@ -1,11 +1,12 @@
-//! A network whose shutdown does not wait, as one that hands its bytes to somebody else may.
+//! Networks whose shutdown does not wait, as one that hands its bytes to somebody else may, or is
+//! none.
 
 use capnp::Error;
 use capnp::capability::Promise;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use dismantle_sim::{Name, Phase, Question, Sim, Stopped};
-use dismantle_transport::{AnyNetwork, Link, Vat, with_streaming};
+use dismantle_transport::{AnyNetwork, End, Link, Vat, with_streaming};
 use futures::TryFutureExt;
 
 use super::{CHANCE, CLEAN, strikes};
@@ -44,58 +45,101 @@ impl Scenario for PlantedEarly {
     }
 
     fn run(&self, sim: &Sim) -> Result<(), Stopped> {
-        // No fault of the pipe: upstream does not keep its own word when there is one.
-        sim.heal();
-        let objects = Objects::new(sim);
-        let (link, client_end, server_end) = Link::new(sim);
         let hasty = strikes(sim);
-        let client = Vat::upon(sim, Side::Client, client_end, None, |network| match hasty {
-            true => Box::new(Hasty(network)),
-            false => network,
-        });
-        let server = Vat::new(
-            sim,
-            Side::Server,
-            server_end,
-            Some(objects.make("server", 0)),
-        );
-        let (bootstrap, disconnector) = (client.bootstrap(), client.disconnector());
-        server.start();
-        client.start();
-        sim.enter(Phase::Drive, || {
-            sim.settle()?;
-            for number in 1..=CALLS {
-                drop(call(&bootstrap, Call::new(number, 0), "echo", None));
-            }
-            Ok(())
-        })?;
-        sim.enter(Phase::Teardown, || {
-            let name = Name::new("client", "disconnect");
-            sim.spawn_must_end(name, disconnector.unwrap_or_else(drop));
-            sim.settle()?;
-            sim.act(Name::new("client", "drop-caps"), || drop(bootstrap))?;
-            client.drop_system()?;
-            sim.settle()?;
-            server.drop_system()?;
-            drop(link);
-            sim.act(Name::new("owner", "forget"), || objects.forget())?;
-            Ok(())
+        disconnect(sim, |end| {
+            Vat::upon(sim, Side::Client, end, None, |network| match hasty {
+                true => Box::new(Hasty(network, true)),
+                false => network,
+            })
         })
     }
 }
 
-/// Passes everything on, and says at once that a shutdown is complete.
-struct Hasty(AnyNetwork);
+/// A client whose disconnector ends, and its connection goes on: nobody was asked to shut it down.
+pub struct PlantedUnasked;
+
+impl Scenario for PlantedUnasked {
+    fn name(&self) -> &'static str {
+        "planted-unasked"
+    }
+
+    fn about(&self) -> &'static str {
+        "a disconnector that ends while its connection goes on (early-completion)"
+    }
+
+    fn parameters(&self) -> &'static [Question] {
+        std::slice::from_ref(&CHANCE)
+    }
+
+    fn questions(&self) -> Vec<&'static [Question]> {
+        vec![&crate::catalogue::object::QUESTIONS]
+    }
+
+    fn planted(&self) -> Option<Planted> {
+        Some(Planted {
+            class: Class::EarlyCompletion,
+            clean: CLEAN,
+        })
+    }
+
+    fn run(&self, sim: &Sim) -> Result<(), Stopped> {
+        let deaf = strikes(sim);
+        disconnect(sim, |end| {
+            Vat::through(sim, Side::Client, end, None, |network| match deaf {
+                true => Box::new(Hasty(network, false)),
+                false => network,
+            })
+        })
+    }
+}
+
+/// A client makes calls, and disconnects.
+fn disconnect(sim: &Sim, client: impl FnOnce(End) -> Vat) -> Result<(), Stopped> {
+    // No fault of the pipe: upstream does not keep its own word when there is one.
+    sim.heal();
+    let objects = Objects::new(sim);
+    let (link, client_end, server_end) = Link::new(sim);
+    let client = client(client_end);
+    let served = Some(objects.make("server", 0));
+    let server = Vat::new(sim, Side::Server, server_end, served);
+    let (bootstrap, disconnector) = (client.bootstrap(), client.disconnector());
+    server.start();
+    client.start();
+    sim.enter(Phase::Drive, || {
+        sim.settle()?;
+        for number in 1..=CALLS {
+            drop(call(&bootstrap, Call::new(number, 0), "echo", None));
+        }
+        Ok(())
+    })?;
+    sim.enter(Phase::Teardown, || {
+        let name = Name::new("client", "disconnect");
+        sim.spawn_must_end(name, disconnector.unwrap_or_else(drop));
+        sim.settle()?;
+        sim.act(Name::new("client", "drop-caps"), || drop(bootstrap))?;
+        client.drop_system()?;
+        sim.settle()?;
+        server.drop_system()?;
+        drop(link);
+        sim.act(Name::new("owner", "forget"), || objects.forget())?;
+        Ok(())
+    })
+}
+
+/// Passes everything on, a shutdown too if it says so, and says at once that it is complete.
+struct Hasty(AnyNetwork, bool);
 
 impl VatNetwork<Side> for Hasty {
     fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
         let connection = self.0.connect(host)?;
-        Some(Box::new(HastyConnection(connection)))
+        Some(Box::new(HastyConnection(connection, self.1)))
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
-        let hasty = |connection| Box::new(HastyConnection(connection)) as Box<dyn Connection<Side>>;
-        Promise::from_future(self.0.accept().map_ok(hasty))
+        let asks = self.1;
+        Promise::from_future(self.0.accept().map_ok(move |connection| {
+            Box::new(HastyConnection(connection, asks)) as Box<dyn Connection<Side>>
+        }))
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
@@ -103,7 +147,7 @@ impl VatNetwork<Side> for Hasty {
     }
 }
 
-struct HastyConnection(Box<dyn Connection<Side>>);
+struct HastyConnection(Box<dyn Connection<Side>>, bool);
 
 impl Connection<Side> for HastyConnection {
     fn get_peer_vat_id(&self) -> Side {
@@ -125,7 +169,9 @@ impl Connection<Side> for HastyConnection {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
-        drop(self.0.shutdown(result));
+        if self.1 {
+            drop(self.0.shutdown(result));
+        }
         Promise::ok(())
     }
 }

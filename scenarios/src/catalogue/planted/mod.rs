@@ -68,7 +68,7 @@ pub use call_order::PlantedCallOrder;
 pub use death::{PlantedAbort, PlantedPanic};
 pub use ending::{PlantedHang, PlantedHeap, PlantedLeak};
 pub use exhaustion::{PlantedOom, PlantedOverflow, PlantedSpin};
-pub use hasty::PlantedEarly;
+pub use hasty::{PlantedEarly, PlantedUnasked};
 pub use order::{PlantedOrder, PlantedReentrance};
 pub use process::PlantedNondeterminism;
 pub use protocol::PlantedProtocol;

@@ -16,6 +16,22 @@ use crate::catalogue::object::{Call, Objects, call, method_id, same};
 use crate::catalogue::script::place;
 use crate::catalogue::waiting::{judged, waiting};
 
+/// When an owner asks for its disconnector.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Of the peer's bootstrap capability first, if it asks for that.
+    After,
+    /// Before that.
+    Before,
+    /// Only to use it, while the system runs.
+    WhenUsed,
+}
+
+impl Order {
+    /// In the order of the question's words.
+    const ALL: [Self; 3] = [Self::After, Self::Before, Self::WhenUsed];
+}
+
 /// One vat and what its owner holds beside it.
 pub struct Party {
     pub vat: Vat,
@@ -67,15 +83,16 @@ impl Net {
         let (link, client_end, server_end) = Link::numbered(sim, number);
         let both = sim.ask(&BOOTSTRAPS, &[]) == 1;
         let starts = sim.ask(&SERVER_RUNS, &[]) == 0;
-        let first = sim.ask(&DISCONNECTORS, &[]) == 0;
+        let order = Order::ALL[sim.ask(&DISCONNECTORS, &[]) as usize];
         script::connection(sim, number);
         let party = |side, end, place: usize, asks: bool, starts: bool| {
             let served = self.objects.make(SIDES[place], 0);
             let vat = Vat::numbered(sim, number, side, end, Some(served));
-            let before = first.then(|| vat.try_disconnector()).flatten();
+            let before = (order == Order::Before).then(|| vat.disconnector());
             let bootstrap = RefCell::new(asks.then(|| vat.bootstrap()));
-            let disconnector = RefCell::new(before.or_else(|| vat.try_disconnector()));
-            script::vat(sim, (number, place), asks, first);
+            let after = (order == Order::After).then(|| vat.disconnector());
+            let disconnector = RefCell::new(before.or(after));
+            script::vat(sim, number, place, asks, order);
             if number == 0 && place == 0 && sim.ask(&RECONNECTING, &[]) == 1 {
                 script::first(sim);
             }

@@ -3,6 +3,7 @@
 use capnp::capability::Client;
 use dismantle_sim::{JoinHandle, Name, Sim};
 
+use super::net::Order;
 use super::world::{Made, World};
 use super::{KEEPS, SIDES};
 use crate::catalogue::object::{Call, METHODS, method_id};
@@ -105,8 +106,8 @@ pub fn connection(sim: &Sim, number: usize) {
 }
 
 /// Says how a vat is made that does not run yet, whether it asks for its peer's capability, and
-/// whether its disconnector is taken first.
-pub fn vat(sim: &Sim, (number, side): (usize, usize), asks: bool, first: bool) {
+/// when for a disconnector.
+pub fn vat(sim: &Sim, number: usize, side: usize, asks: bool, order: Order) {
     let vat = vat_name(side, number);
     let from = vat_name(1 - side, number);
     let kinds = ["Side::Client", "Side::Server"];
@@ -119,13 +120,9 @@ pub fn vat(sim: &Sim, (number, side): (usize, usize), asks: bool, first: bool) {
             kinds[side]
         )
     });
-    let disconnector = || {
-        sim.script(place::MAIN, || {
-            format!("let {vat}_disconnector = {vat}.get_disconnector();")
-        });
-    };
-    if first {
-        disconnector();
+    let disconnector = || format!("let {vat}_disconnector = {vat}.get_disconnector();");
+    if order == Order::Before {
+        sim.script(place::MAIN, disconnector);
     }
     if asks {
         sim.script(place::MAIN, || {
@@ -133,8 +130,8 @@ pub fn vat(sim: &Sim, (number, side): (usize, usize), asks: bool, first: bool) {
             format!("let {vat}_bootstrap: Client = {vat}.bootstrap({peer});")
         });
     }
-    if !first {
-        disconnector();
+    if order == Order::After {
+        sim.script(place::MAIN, disconnector);
     }
 }
 

@@ -103,8 +103,8 @@ impl World {
         let objects = Objects::new(sim);
         let served = Some(objects.make(VAT, 0));
         let vat = Vat::new(sim, Side::Server, vat_end, served);
-        let disconnector = Some(vat.disconnector());
         let owner = Owner::new(sim, objects, vat.bootstrap());
+        let disconnector = Some(vat.disconnector());
         vat.start();
         script::world(sim);
         let level = sim.ask(&PARAMETERS[0], &[]);

@@ -24,8 +24,8 @@ pub fn world(sim: &Sim) {
             "let (to_vat, from_peer) = mpsc::unbounded();\n\
              let (to_peer, from_vat) = mpsc::unbounded();\n\
              let mut {VAT} = vat(Side::Server, from_peer, to_peer, \"{VAT}/object/0\");\n\
-             let {VAT}_disconnector = {VAT}.get_disconnector();\n\
              let {VAT}_bootstrap: Client = {VAT}.bootstrap(Side::Client);\n\
+             let {VAT}_disconnector = {VAT}.get_disconnector();\n\
              let {VAT}_system = spawn({VAT}.map(drop));\n\
              // The peer reads, and says only what follows.\n\
              let hears = spawn(from_vat.map(drop).collect::<()>());\n\
