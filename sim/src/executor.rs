@@ -124,6 +124,11 @@ impl Ready {
         self.queues.get(queue)?.front().copied()
     }
 
+    /// Whether the next one, if any, woke itself: no other is ready.
+    fn is_behind(&self) -> bool {
+        self.filled.trailing_zeros() as usize >= PRIORITIES
+    }
+
     fn pop(&mut self) -> Option<TaskKey> {
         let queue = self.filled.trailing_zeros() as usize;
         let tasks = self.queues.get_mut(queue)?;
@@ -175,9 +180,22 @@ pub(crate) struct Executor {
     aborted: Cell<bool>,
     closed: Cell<bool>,
     wait: Cell<Option<Wait>>,
+    /// The last steps in which nothing happened but that tasks woke themselves.
+    idle_turns: Cell<u64>,
 }
 
 impl Executor {
+    /// Whether so many steps in a row were of tasks that only woke themselves, and no other task
+    /// is ready: they wait for something, and ask again and again.
+    pub(crate) fn is_idle(&self, turns: u64) -> bool {
+        self.idle_turns.get() >= turns && self.ready.borrow().is_behind()
+    }
+
+    /// Something may have happened.
+    pub(crate) fn rouse(&self) {
+        self.idle_turns.set(0);
+    }
+
     pub(crate) fn running(&self) -> Option<Name> {
         self.running.get().map(|(_, name)| name)
     }
@@ -326,6 +344,7 @@ impl Executor {
 
     /// Polls the next ready task; [`Executor::has_ready`] has just said that there is one.
     pub(crate) fn step(&self, sim: &Sim) {
+        let behind = self.ready.borrow().is_behind();
         let next = self.ready.borrow_mut().pop();
         let (key, sequence) = next.expect("a task is ready");
         let (name, born, waker, woken, mut future) = {
@@ -338,11 +357,15 @@ impl Executor {
         };
         let step = sim.begin_step(name);
         sim.event_due_to(woken, POLL, name, [0, 0]);
+        let before = sim.trace().so_far();
         let outer = sim.trace().enter();
         self.running.set(Some(((key, sequence), name)));
         self.wait.set(None);
         let mut context = Context::from_waker(&waker);
         let polled = sim.catch(|| future.as_mut().poll(&mut context));
+        let idle = behind && sim.trace().so_far() == before;
+        self.idle_turns
+            .set(if idle { self.idle_turns.get() + 1 } else { 0 });
         // A destructor that the end of the task runs is still the task's doing.
         let ended = !matches!(polled, Ok(Some(Poll::Pending))) || self.aborted.take();
         if ended {

@@ -230,6 +230,11 @@ impl Trace {
         drop(pause);
     }
 
+    /// What the digest is now: another one after each event.
+    pub(crate) fn so_far(&self) -> u64 {
+        self.digest.get()
+    }
+
     /// The digest, and the events if they were kept. What happens later leaves no trace.
     pub(crate) fn finish(&self) -> (Digest, Option<Vec<Event>>) {
         let kept = self.keeps.take().then(|| self.kept.take());

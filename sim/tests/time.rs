@@ -228,6 +228,58 @@ fn a_timer_at_the_very_limit_still_fires() {
     assert_eq!(report.time_us, 2_000_000);
 }
 
+/// A task that asks again and again whether it is time: waits for a flag, as some code does.
+fn asks(sim: &Sim, name: Name, flag: &Rc<RefCell<bool>>) -> dismantle_sim::JoinHandle<()> {
+    let flag = flag.clone();
+    let asking = poll_fn(move |context| {
+        context.waker().wake_by_ref();
+        match *flag.borrow() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    });
+    sim.spawn_must_end(name, asking)
+}
+
+#[test]
+fn time_passes_for_those_who_ask_again_and_again() {
+    let report = unlimited(|sim| {
+        let flag: Rc<RefCell<bool>> = Rc::default();
+        let asking = asks(sim, Name::new("task", "asking"), &flag);
+        let clock = sim.clone();
+        sim.spawn(Name::new("task", "sleeping"), async move {
+            clock.sleep_us(HOUR_US).await;
+            *flag.borrow_mut() = true;
+        });
+        sim.settle()?;
+        assert!(asking.is_finished());
+        Ok(())
+    });
+    assert_eq!(report.time_us, HOUR_US);
+}
+
+#[test]
+fn who_asks_for_ever_is_at_rest_and_goes_on_when_it_can() {
+    let report = unlimited(|sim| {
+        let flag: Rc<RefCell<bool>> = Rc::default();
+        let asking = asks(sim, Name::new("task", "asking"), &flag);
+        asks(sim, Name::new("task", "hanging"), &Rc::default());
+        sim.settle()?;
+        let rested = sim.steps_done();
+        assert!(!asking.is_finished() && rested > 1000);
+        *flag.borrow_mut() = true;
+        sim.settle()?;
+        assert!(asking.is_finished());
+        Ok(())
+    });
+    let pending: Vec<String> = report
+        .pending
+        .iter()
+        .map(|it| it.task.to_string())
+        .collect();
+    assert_eq!(pending, ["task/hanging"]);
+}
+
 #[test]
 fn a_run_stops_at_its_limit_of_steps() {
     let limits = Limits {

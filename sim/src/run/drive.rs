@@ -21,6 +21,14 @@ const TIME: EventKind = EventKind::new("time");
 const PANIC: EventKind = EventKind::new("panic");
 const INJECTED_PANIC: EventKind = EventKind::new("injected-panic");
 
+/// Steps of tasks that only wake themselves before the clock moves to the next timer: a guess, so
+/// few that the time does not matter.
+const TURNS_PER_TIMER: u64 = 1000;
+
+/// The same before nothing is expected of them any more: a guess, far above what a task that
+/// yields does without anything to be seen.
+const TURNS_TO_REST: u64 = 10_000;
+
 impl Sim {
     /// Whether the plan has ended the drive here: what a scenario would still do in it, it leaves
     /// out, and goes on to the teardown. Nothing runs before that, whether or not it asks this.
@@ -66,15 +74,19 @@ impl Sim {
             return Err(Stopped);
         }
         world.outside.look();
-        while !world.executor.has_ready(self) {
+        while !world.executor.has_ready(self) || self.is_idle() {
             match world.clock.next_us() {
-                None => return Ok(false),
+                None => {
+                    world.executor.rouse();
+                    return Ok(false);
+                }
                 Some(us) if us > world.limits.seconds.saturating_mul(1_000_000) => {
                     world.limit.set(Some(Limit::Seconds));
                     return Ok(false);
                 }
                 Some(_) if self.cut() => return Ok(false),
                 Some(us) => {
+                    world.executor.rouse();
                     let timer = world.clock.advance();
                     self.event(TIME, Name::new("sim", "clock"), [us, 0]);
                     timer.into_iter().for_each(Waker::wake);
@@ -94,6 +106,17 @@ impl Sim {
         } else {
             Ok(true)
         }
+    }
+
+    /// Whether all that is ready asks again and again for what does not come: then time goes on,
+    /// and where it cannot, the run is at rest. Upstream's disconnector waited like that up to
+    /// 0.26.3 (`Disconnector::poll`, `rpc.rs`). What the kernel does takes a time of its own.
+    fn is_idle(&self) -> bool {
+        let turns = match self.0.clock.next_us() {
+            Some(_) => TURNS_PER_TIMER,
+            None => TURNS_TO_REST,
+        };
+        !self.real_io() && self.0.executor.is_idle(turns)
     }
 
     /// Whether the step that could be made now is cut off.
