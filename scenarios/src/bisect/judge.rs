@@ -319,8 +319,14 @@ fn order(report: &RunReport, first: &str, second: &str) -> Result<bool, String> 
     let destroyed = &report.destroyed;
     let last = destroyed.iter().rposition(|name| is_of(first, name));
     let next = destroyed.iter().position(|name| is_of(second, name));
+    let is_cut = report.destroyed_count > destroyed.len() as u64;
     match (last, next) {
-        (Some(first), Some(second)) => Ok(second < first),
+        (Some(first), Some(second)) if second < first => Ok(true),
+        (Some(_), Some(_)) if is_cut => {
+            let told = destroyed.len();
+            Err(format!("only the first {told} destructions are told"))
+        }
+        (Some(_), Some(_)) => Ok(false),
         (None, _) => Err(format!("{first} is not among those that were destroyed")),
         (_, None) => Err(format!("{second} is not among those that were destroyed")),
     }

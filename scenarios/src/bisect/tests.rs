@@ -402,6 +402,12 @@ fn an_order_is_of_those_that_were_destroyed() {
     let other = with(&["server/connection/0", "server/objects/0"]);
     assert!(why(judge.judge(&other)).contains("server/object is not among"));
     assert!(why(judge.judge(&with(&[]))).contains("server/connection is not among"));
+    let cut = |mut shown: Shown| {
+        shown.report.as_mut().expect("there").destroyed_count = 1000;
+        shown
+    };
+    assert!(why(judge.judge(&cut(good))).contains("only the first 4"));
+    assert_eq!(judge.judge(&cut(broken)), Verdict::Bad);
 }
 
 #[test]

@@ -24,7 +24,8 @@ use crate::upstream::{Shelf, Upstream};
 /// What `bisect` takes.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The plan file
+    /// The plan file. Where nothing else is compared, it is bad where the plan shows the finding
+    /// that it was kept for, in whatever release and line
     pub(super) plan: PathBuf,
     /// Where it is good: a release of capnp-rpc such as 0.26.2, with --git a commit
     #[arg(long, value_name = "V")]

@@ -42,6 +42,19 @@ impl Line {
             bad: probed.bad,
         }
     }
+
+    /// One that was not asked.
+    fn untold(upstream: String) -> Self {
+        Self {
+            kind: "probe",
+            upstream,
+            verdict: Verdict::Skipped(String::new()).word(),
+            seen: None,
+            why: None,
+            answers: 0,
+            bad: 0,
+        }
+    }
 }
 
 /// The line of `--json`. Of a fix the ends are `last_bad` and `first_good`, and the others null.
@@ -77,7 +90,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// What was found; `name` is what a place is called on the command line.
+    /// What was found.
     pub(super) fn of<At>(
         console: &Console,
         search: &Search<'_>,
@@ -93,35 +106,32 @@ impl Outcome {
         let [good, bad] = change.pair(places);
         let of = |wanted: Change, at: &At| (change == wanted).then(|| at.to_string());
         let evidence = evidence(asker, judge, bad, true)?;
-        let own = judge.finding().map(|it| it.kin.clone());
-        let finding = evidence.findings().iter();
-        let finding = finding
-            .clone()
-            .find(|it| Some(&it.kin) == own.as_ref())
-            .or(finding.clone().next());
-        let probed = |at: &At| found.probed.iter().find(|(it, _)| it == at);
-        let skipped = range.skipped.iter().filter_map(probed);
-        let neighbours = places.into_iter().zip(&found.neighbours);
-        let expected = |at: &At| if at == good { "good" } else { "bad" };
-        let warnings = neighbours
-            .clone()
-            .filter(|(at, probed)| probed.verdict.word() != expected(at));
-        let warnings = warnings.map(|(at, probed)| {
-            format!(
-                "asked once more, {at} is {}, and not {}",
-                probed.text(),
-                expected(at)
+        let own = judge.finding().map(|it| &it.kin);
+        let mut findings = evidence.findings().iter();
+        let finding = findings.find(|it| Some(&it.kin) == own);
+        let finding = finding.or(evidence.findings().first());
+        let skipped = range.skipped.iter().map(|at| {
+            let probed = found.probed.iter().find(|(it, _)| it == at);
+            probed.map_or_else(
+                || Line::untold(at.to_string()),
+                |(at, probed)| Line::of(at.to_string(), probed),
             )
         });
-        let words = Words::of_this_call();
-        let plan = search.arguments.plan.display().to_string();
+        let mut warnings = Vec::new();
+        let neighbours = [0, 1].map(|place| {
+            let (at, probed) = (places[place], &found.neighbours[place]);
+            let expected = if at == good { "good" } else { "bad" };
+            let text = format!("{at} is {}", probed.text());
+            if probed.verdict.word() != expected {
+                warnings.push(format!("asked once more, {text}, and not {expected}"));
+            }
+            text
+        });
         let upstream = asker.upstream(bad).to_string();
-        let mut replay = vec![console.program.clone(), "against".to_owned()];
-        replay.extend(words.options(&["--with", "--cache", "--manifest-path"]));
-        let (command, options) = search.question(judge.ask());
-        replay.extend([upstream, "--".to_owned(), command.to_owned(), plan]);
-        replay.extend(options);
-        let again = words.with(&[("--good", &good.to_string()), ("--bad", &bad.to_string())]);
+        let again = [
+            ("--good", &good.to_string()[..]),
+            ("--bad", &bad.to_string()),
+        ];
         Ok(Self {
             kind: "regression",
             dependency: CRATES[2],
@@ -133,21 +143,15 @@ impl Outcome {
             compared: judge.words(),
             signature: finding.map(|it| it.signature.clone()),
             kin: finding.map(|it| it.kin.clone()),
-            skipped: skipped
-                .map(|(at, probed)| Line::of(at.to_string(), probed))
-                .collect(),
+            skipped: skipped.collect(),
             probes: found.probed.len(),
             in_doubt: found.in_doubt,
             commit: None,
             diff: diff(asker, judge, [good, bad], change)?,
-            warnings: warnings.collect(),
-            replay: line(&replay),
-            again: line(&again),
-            neighbours: neighbours
-                .map(|(at, probed)| format!("{at} is {}", probed.text()))
-                .collect::<Vec<_>>()
-                .try_into()
-                .expect("there are two"),
+            warnings,
+            replay: replay(console, search, judge, upstream),
+            again: line(&Words::of_this_call().with(&again)),
+            neighbours,
         })
     }
 
@@ -210,6 +214,18 @@ impl Outcome {
         }
         text + &format!("{}\n{}\n", self.replay, self.again)
     }
+}
+
+/// The line that shows it against this upstream.
+fn replay(console: &Console, search: &Search<'_>, judge: &Judge, upstream: String) -> String {
+    let builds = Words::of_this_call().options(&["--with", "--cache", "--manifest-path"]);
+    let (command, options) = search.question(judge.ask());
+    let plan = search.arguments.plan.display().to_string();
+    let mut words = vec![console.program.clone(), "against".to_owned()];
+    words.extend(builds);
+    words.extend([upstream, "--".to_owned(), command.to_owned(), plan]);
+    words.extend(options);
+    line(&words)
 }
 
 /// What one of the two showed that it is called good or bad for.
