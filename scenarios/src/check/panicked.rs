@@ -2,16 +2,17 @@
 
 use dismantle_sim::Panic;
 
-use super::words::{normal_message, without_version};
+use super::words::{normal_message, without_error, without_version};
 use super::{Class, Finding, Judged};
 
 /// The finding of a panic.
 pub fn panicked(panic: &Panic) -> Finding {
     let message = normal_message(&panic.message);
+    let site = without_version(&panic.site);
     Finding {
         class: Class::Panic,
         signature: format!("panic {} {message}", panic.site),
-        kin: format!("panic {} {message}", without_version(&panic.site)),
+        kin: format!("panic {site} {}", without_error(&message)),
         site: Some(panic.site.clone()),
         detail: panic.message.clone(),
         judged: Judged::default(),

@@ -28,7 +28,8 @@ pub(super) fn joined(kinds: &BTreeSet<&str>) -> String {
     kinds.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
-/// The kin of a finding with this signature: each place in it without version and line.
+/// The kin of a finding with this signature: each place in it without version and line, and an
+/// error of upstream's without its fields.
 pub fn kin_of(signature: &str) -> String {
     let is_site = |word: &str| {
         let Some((package, path)) = word.split_once('/') else {
@@ -43,7 +44,21 @@ pub fn kin_of(signature: &str) -> String {
         true => without_version(word),
         false => word.to_owned(),
     });
-    words.collect::<Vec<_>>().join(" ")
+    without_error(&words.collect::<Vec<_>>().join(" "))
+}
+
+/// A panic's message without the fields of the error in it, if `unwrap` or `expect` put one there:
+/// they are others before 0.18 (`Error { kind: Failed, description: "Message contains null …" }`)
+/// than since (`Error { kind: MessageContainsNullCapabilityPointer, extra: "" }`), and may be a
+/// peer's words.
+pub(super) fn without_error(message: &str) -> String {
+    let error = message.find("Error { kind: ").zip(message.rfind(" }"));
+    match error {
+        Some((start, end)) if start < end => {
+            format!("{}Error{}", &message[..start], &message[end + 2..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// A message with every number as `#`, on one line.
@@ -99,5 +114,18 @@ mod tests {
         );
         assert_eq!(kin("protocol a/b:#: 3"), "protocol a/b:#: 3");
         assert_eq!(kin("hang call disconnect"), "hang call disconnect");
+    }
+
+    #[test]
+    fn an_error_is_kin_to_what_it_was_before_its_fields_were_others() {
+        let unwrapped = |error: &str| {
+            kin_of(&format!(
+                "panic capnp-rpc-0.15.1/src/rpc.rs:9 called `Result::unwrap()` on an `Err` value: {error}"
+            ))
+        };
+        let before = r#"Error { kind: Failed, description: "a { b } c" }"#;
+        let since = r#"Error { kind: MessageContainsNullCapabilityPointer, extra: "" }"#;
+        assert_eq!(unwrapped(before), unwrapped(since));
+        assert!(unwrapped(since).ends_with("an `Err` value: Error"));
     }
 }
