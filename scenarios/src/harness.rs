@@ -7,6 +7,7 @@ use dismantle_sim::{
     Event, Fault, Limit, Name, Options, Panic, Phase, Plan, Probe, Recorder, Report, Runner, Seed,
     Value,
 };
+use dismantle_transport::compat;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, LeftGroup, Place, check, leaves_heap, left_groups, left_heap};
@@ -486,9 +487,15 @@ impl Harness for OnSockets<'_> {
     }
 }
 
+/// What this was built against: `capnp-rpc-0.27.3`.
+pub fn upstream() -> String {
+    format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION)
+}
+
 /// `plan` with exactly the answers that a run was given and that are not the default.
 pub fn recorded<'a>(plan: &Plan, answers: impl Iterator<Item = (&'a str, &'a Value)>) -> Plan {
     let mut recorded = plan.cleared();
+    recorded.upstream = Some(upstream());
     for (path, value) in answers {
         let set = recorded.set(path, value);
         set.expect("what a run asked is a question of its scenario");

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use dismantle_sim::{
     ByPhase, Destroyed, Held, Name, Pending, Phase, Plan, Report, Seed, StackBytes,
 };
-use dismantle_transport::compat;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
+use crate::harness::upstream;
 use crate::over::Over;
 
 /// The most entries of a list in a report; the counts beside them are exact.
@@ -70,6 +70,13 @@ pub struct RunReport {
     /// The plan counts steps or bytes of this build: another one may do other things.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub this_build_only: bool,
+    /// The release that the plan was recorded with, if it says so.
+    #[serde(default)]
+    pub recorded_with: Option<String>,
+    /// Answers of the plan that may mean another moment to another release: what counts steps, or
+    /// messages that a release sends by itself.
+    #[serde(default)]
+    pub moving: Vec<String>,
     /// Virtual time at the end.
     pub time_us: u64,
     /// High-water marks of the stack; null where not measured.
@@ -271,13 +278,21 @@ impl RunReport {
             never_asked: Vec::new(),
             over: Over::Pipe,
             ignored: Vec::new(),
-            upstream: format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION),
+            upstream: upstream(),
+            recorded_with: plan.upstream.clone(),
+            moving: plan.moving().collect(),
         }
     }
 
     /// Whether the run took its process with it.
     pub fn died(&self) -> bool {
         self.digest.is_empty()
+    }
+
+    /// The release that the plan was recorded with, if it was another one.
+    pub fn recorded_elsewhere(&self) -> Option<&str> {
+        let recorded_with = self.recorded_with.as_deref();
+        recorded_with.filter(|recorded_with| *recorded_with != self.upstream)
     }
 
     /// Adds what further runs have shown.
@@ -336,6 +351,16 @@ impl RunReport {
                 text,
                 "  this build only: the plan counts steps or bytes, which others have more or fewer of"
             )?;
+        }
+        if let Some(recorded_with) = self.recorded_elsewhere() {
+            writeln!(text, "  the plan was recorded with {recorded_with}")?;
+            if !self.moving.is_empty() {
+                writeln!(
+                    text,
+                    "  what counts steps or messages may mean another moment here: {}",
+                    self.moving.join(", ")
+                )?;
+            }
         }
         if let Some(limit) = &self.limit {
             writeln!(text, "  the limit of {limit} was reached")?;

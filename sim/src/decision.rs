@@ -88,7 +88,20 @@ pub struct Question {
     draw: Draw,
     about: &'static str,
     this_build_only: bool,
+    moving: Moving,
     missing: Option<Missing>,
+}
+
+/// Which answers count what a release of the system under test does by itself: a plan that was
+/// recorded with another one may mean another moment by them.
+#[derive(Clone, Copy, Debug)]
+enum Moving {
+    None,
+    /// Numbers between the lowest and the highest.
+    Inner,
+    Words(&'static [&'static str]),
+    /// All but the default.
+    All,
 }
 
 /// Answers that this build cannot do.
@@ -114,6 +127,7 @@ impl Question {
             draw,
             about: "",
             this_build_only: false,
+            moving: Moving::None,
             missing: None,
         }
     }
@@ -129,6 +143,7 @@ impl Question {
             draw,
             about: "",
             this_build_only: false,
+            moving: Moving::None,
             missing: None,
         }
     }
@@ -144,7 +159,54 @@ impl Question {
     pub const fn this_build_only(mut self) -> Self {
         assert!(self.draw.is_empty());
         self.this_build_only = true;
+        self.moving = Moving::All;
         self
+    }
+
+    /// Says that a number counts steps, except the lowest and the highest, which stand for "at
+    /// once" and "until nothing can run": another release may poll once more, and be elsewhere
+    /// after so many.
+    pub const fn counts_steps(mut self) -> Self {
+        assert!(matches!(self.answers, Answers::Count { .. }));
+        self.moving = Moving::Inner;
+        self
+    }
+
+    /// Says of some words that they count what a release does by itself: messages of a kind of
+    /// which another one sends more or fewer.
+    pub const fn moving(mut self, words: &'static [&'static str]) -> Self {
+        self.moving = Moving::Words(words);
+        self
+    }
+
+    /// Says that an answer works through something that a release does in its own way.
+    pub const fn always_moving(mut self) -> Self {
+        self.moving = Moving::All;
+        self
+    }
+
+    /// The answers that may mean another moment to another release, in words: `1..=9999`.
+    pub fn moving_answers(&self) -> Option<String> {
+        match (self.moving, self.answers) {
+            (Moving::None, _) => None,
+            (Moving::Inner, Answers::Count { low, high, .. }) => {
+                Some(format!("{}..={}", low + 1, high - 1))
+            }
+            (Moving::Words(words), _) => Some(words.join("|")),
+            _ => Some("all".to_owned()),
+        }
+    }
+
+    /// Whether `answer` is one of [`Question::moving_answers`].
+    pub(crate) fn moves(&self, answer: &Value) -> bool {
+        match (self.moving, self.answers, answer) {
+            (Moving::None, ..) => false,
+            (Moving::Inner, Answers::Count { low, high, .. }, Value::Count(count)) => {
+                low < *count && *count < high
+            }
+            (Moving::Words(words), _, Value::Word(word)) => words.contains(&word.as_str()),
+            _ => *answer != self.default_value(),
+        }
     }
 
     /// Whether [`Question::this_build_only`] was said.
@@ -216,6 +278,7 @@ impl Question {
 
     /// The answers that are simpler than `value`, the simplest first, without the default: the
     /// words before it, or some twenty smaller numbers, its half and its predecessor among them.
+    /// What means the same to every release is simpler than what does not.
     pub(crate) fn simpler(&self, value: &Value) -> Vec<Value> {
         let answer = self.number(value);
         let mut simpler: Vec<u64> = match self.answers {
@@ -235,7 +298,18 @@ impl Question {
         simpler.dedup();
         simpler.retain(|other| *other < answer && *other != self.default());
         simpler.retain(|other| self.possible_here(*other) == *other);
-        simpler.into_iter().map(|other| self.value(other)).collect()
+        let mut simpler: Vec<Value> = simpler.into_iter().map(|it| self.value(it)).collect();
+        if let (Moving::Inner, Answers::Count { low, high, .. }) = (self.moving, self.answers) {
+            if self.moves(value) {
+                let ends = [low, high].map(|end| self.value(end));
+                simpler.retain(|other| self.moves(other));
+                let ends = ends.into_iter().filter(|end| *end != self.default_value());
+                simpler.splice(0..0, ends);
+            } else {
+                simpler.retain(|other| !self.moves(other));
+            }
+        }
+        simpler
     }
 
     /// The default answer, printed.
@@ -611,6 +685,22 @@ mod tests {
             seen[answer as usize] = true;
         }
         assert!(!seen[0] && seen[1..].iter().all(|seen| *seen));
+    }
+
+    #[test]
+    fn what_counts_steps_is_shrunk_to_what_does_not() {
+        static STEPS: Question = Question::count("steps", (0, 10_000), 0, &[]).counts_steps();
+        static AFTER: Question = Question::count("after", (0, 10_000), 10_000, &[]).counts_steps();
+        let counts = |question: &Question, value| -> Vec<String> {
+            let simpler = question.simpler(&Value::Count(value));
+            simpler.iter().map(Value::to_string).collect()
+        };
+        assert_eq!(counts(&STEPS, 4), ["10000", "1", "2", "3"]);
+        assert_eq!(counts(&AFTER, 4), ["0", "1", "2", "3"]);
+        assert!(counts(&STEPS, 10_000).is_empty() && counts(&AFTER, 0).is_empty());
+        let moves = |value| STEPS.moves(&Value::Count(value));
+        assert_eq!([0, 1, 9999, 10_000].map(moves), [false, true, true, false]);
+        assert_eq!(STEPS.moving_answers().as_deref(), Some("1..=9999"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! also = ["panic capnp-rpc-0.27.3/src/rpc.rs:2820 …"]      # further signatures; optional
 //! note = "seed 17"                                         # free text; optional
 //! documented = "no"                                        # by upstream, and where; optional
+//! upstream = "capnp-rpc-0.27.3"                            # recorded with it; optional
 //!
 //! [releases]                                               # where it was mended; optional
 //! bad = "0.26.1"
@@ -31,9 +32,28 @@
 //! version, scenario or decision, or a value of the wrong type, is an error that names its line.
 //! Any decision may be deleted: what is left is a plan that runs.
 //!
-//! Names are semantic (the third operation, the second Call on a pipe), never positions in a
-//! live table and never step numbers, so a plan means the same against another version of the
-//! system under test. The exception is what sweeps cut by, steps and bytes: its lines say so.
+//! # Against another release
+//!
+//! Names are semantic (the third operation, the second Call on a pipe), never positions in a live
+//! table, so that a plan means the same against another release of the system under test, though
+//! that polls once more or sends another message. What survives, and what does not:
+//!
+//! | decision | against another release |
+//! |---|---|
+//! | what an operation does, to what, how often and in which order; what a server does to its k-th call; what is destroyed when | the same |
+//! | steps between two operations: 0 and 10000, "until nothing can run" | the same |
+//! | any other number of steps | *moves*: counts this release's polls |
+//! | a fault at an operation, at a rest, at a virtual time, at the k-th Call, Return, Bootstrap or Abort, and a byte within it | the same |
+//! | a fault at the k-th message of all, or Finish, Release, Resolve or Disembargo | *moves*: releases differ in how many of these they send |
+//! | capacity, delays, pieces, vain wakes and delivery of a pipe; the window of a stream | the same |
+//! | a task's priority, and the operation from which it is another | the same |
+//! | the first look of a kind at a capability | the same, if it is looked at |
+//! | hash keys | *moves*: which order they give is the standard library's and the tables' business |
+//! | a cut at a step or at a byte of the stream, for sweeps | this build only: its lines say so |
+//!
+//! [`Question::counts_steps`] and its like declare what moves; [`Plan::moving`] names the answers
+//! of a plan. To shrink a plan is also to rid it of them: what means the same to every release
+//! counts as simpler.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -105,6 +125,8 @@ pub struct Plan {
     pub documented: Option<String>,
     /// Between which releases it was mended; of a finding of other releases.
     pub releases: Option<Releases>,
+    /// The release of the system under test that it was recorded with.
+    pub upstream: Option<String>,
     /// Where a run of it stops.
     pub limits: Limits,
     answers: BTreeMap<Path, Answer>,
@@ -116,6 +138,7 @@ struct Answer {
     value: Value,
     parameter: bool,
     this_build_only: bool,
+    moves: bool,
 }
 
 impl Plan {
@@ -129,6 +152,7 @@ impl Plan {
             note: None,
             documented: None,
             releases: None,
+            upstream: None,
             answers: BTreeMap::new(),
         }
     }
@@ -173,6 +197,13 @@ impl Plan {
     /// Whether an answer counts steps or bytes of this build: another one may do other things.
     pub fn this_build_only(&self) -> bool {
         self.answers.values().any(|answer| answer.this_build_only)
+    }
+
+    /// The names of the answers that may mean another moment to another release of the system
+    /// under test, because they count what one does by itself: [`Question::counts_steps`].
+    pub fn moving(&self) -> impl Iterator<Item = String> {
+        let moving = self.answers.iter().filter(|(_, answer)| answer.moves);
+        moving.map(|(path, _)| path.to_string())
     }
 
     /// Deletes the answer to `name`; whether there was one.
@@ -229,11 +260,16 @@ impl Plan {
         plan.also = reader.strings(root, "also")?;
         plan.note = reader.string(root, "note")?.map(|(text, _)| text);
         plan.documented = reader.string(root, "documented")?.map(|(text, _)| text);
+        plan.upstream = reader.string(root, "upstream")?.map(|(text, _)| text);
         for (key, value) in root {
             let line = reader.line(key.span().start);
             let key = key.get_ref().as_ref();
             match (key, value.get_ref()) {
-                ("dismantle" | "scenario" | "signature" | "also" | "note" | "documented", _) => {}
+                (
+                    "dismantle" | "scenario" | "signature" | "also" | "note" | "documented"
+                    | "upstream",
+                    _,
+                ) => {}
                 ("releases", DeValue::Table(table)) => {
                     plan.releases = Some(reader.releases(table, line)?);
                 }
@@ -293,9 +329,10 @@ impl Plan {
         }
         let answer = Answer {
             id: question.id_of_path(&path.0),
-            value,
             parameter,
             this_build_only: question.is_this_build_only(),
+            moves: question.moves(&value),
+            value,
         };
         self.answers.insert(path, answer);
         Ok(())
@@ -322,6 +359,9 @@ impl fmt::Display for Plan {
         }
         if let Some(documented) = &self.documented {
             writeln!(f, "documented = {}", basic_string(documented))?;
+        }
+        if let Some(upstream) = &self.upstream {
+            writeln!(f, "upstream = {}", basic_string(upstream))?;
         }
         if let Some(releases) = &self.releases {
             write!(f, "\n{releases}")?;
@@ -649,6 +689,7 @@ also = [
 ]
 note = "two\nlines"
 documented = "no"
+upstream = "capnp-rpc-0.27.3"
 
 [parameters]
 calls = 7
@@ -754,33 +795,33 @@ with = ["capnp-rpc=0.18.0", "capnp=0.18.1"]
             (
                 "op.2.what",
                 "op.2.why",
-                Some(18),
+                Some(19),
                 "unknown decision `op.2.why`",
             ),
             (
                 "\"call\"\nop.10",
                 "3\nop.10",
-                Some(18),
+                Some(19),
                 "one of the words nothing|call",
             ),
             (
                 "steps = 3\n",
                 "steps = \"many\"\n",
-                Some(19),
+                Some(20),
                 "a whole number",
             ),
-            ("steps = 3\n", "steps = -3\n", Some(19), "a whole number"),
-            ("steps = 3\n", "steps = 3.5\n", Some(19), "a whole number"),
-            ("steps = 5", "polls = 5", Some(15), "unknown limit `polls`"),
+            ("steps = 3\n", "steps = -3\n", Some(20), "a whole number"),
+            ("steps = 3\n", "steps = 3.5\n", Some(20), "a whole number"),
+            ("steps = 5", "polls = 5", Some(16), "unknown limit `polls`"),
             (
                 "calls = 7",
                 "op.1.what = \"call\"",
-                Some(11),
+                Some(12),
                 "belongs in [decisions]",
             ),
             ("    \"leak call\"", "    7", Some(4), "a list of strings"),
-            ("[limits]", "[limts]", Some(13), "unknown key `limts`"),
-            ("calls = 7", "calls = = 7", Some(11), ""),
+            ("[limits]", "[limts]", Some(14), "unknown key `limts`"),
+            ("calls = 7", "calls = = 7", Some(12), ""),
         ];
         for (good, bad, line, message) in cases {
             let error = Plan::read(&TEXT.replacen(good, bad, 1), vocabulary)

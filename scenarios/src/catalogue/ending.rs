@@ -40,6 +40,7 @@ pub const STEPS: Question = Question::count(
     UNTIL_REST,
     &[share(5, 0, 60), share(1, UNTIL_REST, UNTIL_REST)],
 )
+.counts_steps()
 .about("steps of the system before the end begins; 10000 is until it rests");
 
 /// A story's parameter: what time there is between the first action and the others.
@@ -49,6 +50,7 @@ pub const PAUSE: Question = Question::count(
     UNTIL_REST,
     &[share(3, 0, 12), share(1, UNTIL_REST, UNTIL_REST)],
 )
+.counts_steps()
 .about("steps of the system after the end's first action; 10000 is until it rests");
 
 /// What the owner holds beside the session.

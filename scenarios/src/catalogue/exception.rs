@@ -29,6 +29,7 @@ static STEPS: Question = Question::count(
     10_000,
     &[share(1, 0, 12), share(1, 10_000, 10_000)],
 )
+.counts_steps()
 .about("steps of the system after that call; 10000 is until it rests");
 
 /// The scenario.

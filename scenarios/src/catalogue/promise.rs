@@ -62,6 +62,7 @@ static PARAMETERS: [Question; 14] = [
         10_000,
         &[share(4, 0, 40), share(1, 10_000, 10_000)],
     )
+    .counts_steps()
     .about("steps of the system before they do; 10000 is until it rests"),
     Question::count(
         "between",
@@ -69,6 +70,7 @@ static PARAMETERS: [Question; 14] = [
         0,
         &[share(1, 0, 0), share(1, 0, 10)],
     )
+    .counts_steps()
     .about("steps of the system between one and the next"),
     Question::word("resolve", &RESOLVES, &[share(3, 0, 0), share(1, 1, 2)])
         .about("when the promises resolve"),

@@ -600,6 +600,9 @@ struct ListedQuestion {
     missing: Option<(&'static [&'static str], &'static str)>,
     /// Whether an answer counts steps or bytes that another release makes more or fewer of.
     this_build_only: bool,
+    /// The answers that may mean another moment to another release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moving: Option<String>,
 }
 
 impl ListedQuestion {
@@ -611,6 +614,7 @@ impl ListedQuestion {
             about: question.description(),
             missing: question.missing(),
             this_build_only: question.is_this_build_only(),
+            moving: question.moving_answers(),
         }
     }
 }
@@ -659,14 +663,18 @@ fn list(console: &mut Console, only: Option<&str>) -> Ended {
             about,
             missing,
             this_build_only,
+            moving,
         } in &listed.parameters
         {
             text += &format!("    {name:<28} {about} ({possible}; {default})");
             if let Some((words, why)) = missing {
                 text += &format!("; not {}: {why}", words.join(", "));
             }
-            if *this_build_only {
-                text += "; means something to this build only";
+            if let Some(moving) = moving {
+                text += &match this_build_only {
+                    true => "; this build only".to_owned(),
+                    false => format!("; moves: {moving}"),
+                };
             }
             text.push('\n');
         }

@@ -41,6 +41,7 @@ static HASH_KEYS: Question = Question::count(
     0,
     &[share(1, 0, u32::MAX as u64)],
 )
+.always_moving()
 .about("keys of the standard library's hash maps");
 
 /// The questions that every run may ask.

@@ -99,6 +99,7 @@ pub static QUESTIONS: [Question; 14] = [
         &WHENS,
         &[share(3, 0, 0), share(1, 1, 2), share(4, 3, 11)],
     )
+    .moving(&["message", "finish", "resolve", "release", "disembargo"])
     .about("what its time is counted in"),
     Question::count(
         "pipe.*.fault.*.at",

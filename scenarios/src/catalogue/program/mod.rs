@@ -135,6 +135,7 @@ static OPERATIONS: [Question; 13] = [
             share(2, UNTIL_REST, UNTIL_REST),
         ],
     )
+    .counts_steps()
     .about("steps of the system after the operation; 10000 is until it rests"),
     Question::word(
         "op.*.patience",
@@ -224,6 +225,7 @@ static TEARDOWN: [Question; 4] = [
             share(2, UNTIL_REST, UNTIL_REST),
         ],
     )
+    .counts_steps()
     .about("steps of the system after the item; 10000 is until it rests"),
     Question::word(
         "teardown.*.disconnect.how",

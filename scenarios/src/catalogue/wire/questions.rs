@@ -269,6 +269,7 @@ pub static MESSAGES: [Question; 17] = [
             share(4, UNTIL_REST, UNTIL_REST),
         ],
     )
+    .counts_steps()
     .about("steps of the system after it; 10000 is until it rests"),
 ];
 
@@ -297,6 +298,7 @@ pub static TEARDOWN: [Question; 5] = [
             share(3, UNTIL_REST, UNTIL_REST),
         ],
     )
+    .counts_steps()
     .about("steps of the system after the item; 10000 is until it rests"),
     Question::word(
         "teardown.disconnect.how",
