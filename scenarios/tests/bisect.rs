@@ -118,6 +118,7 @@ impl World {
             "site": null, "detail": "client/call/0", "blame": "upstream"});
         let mut clean = clean();
         clean["upstream"] = "VERSION".into();
+        clean["destroyed_count"] = 2.into();
         let mut bad = clean.clone();
         bad["findings"] = json!([finding]);
         bad["signature"] = "hang call".into();
@@ -146,8 +147,8 @@ fn main() {{
         "good" => (r##"{clean}"##, "O(1)"),
         "bad" => (r##"{bad}"##, "O(n)"),
         _ => {{
-            eprintln!("error: no streams in this release");
-            std::process::exit(2);
+            eprintln!("error: skipped: no streams in this release");
+            std::process::exit(4);
         }}
     }};
     match arguments[0].as_str() {{
@@ -385,7 +386,7 @@ fn ends_that_do_not_separate_are_bad_input_that_says_what_each_showed() {
         (
             "0.21.1",
             "0.22.0",
-            "0.21.1 cannot be an end: it cannot be run: no streams in this release",
+            "0.21.1 cannot be an end: no streams in this release",
         ),
         ("0.20.2", "0.22.0", "0.20.2 cannot be an end: "),
         (
@@ -546,7 +547,7 @@ fn a_table_has_every_plan_at_every_release_and_runs_only_what_is_missing() {
         ],
         "{said}"
     );
-    let skipped = "skipped at 0.21.1, every plan: it cannot be run: no streams in this release";
+    let skipped = "skipped at 0.21.1, every plan: no streams in this release";
     assert!(lines.contains(&skipped), "{said}");
     assert!(
         lines

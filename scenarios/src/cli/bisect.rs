@@ -171,12 +171,11 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
         );
     }
     let shelf = console.shelf(&arguments.builds)?;
-    let kept_for = plan.signature.iter().chain(&plan.also).cloned().collect();
     let search = Search {
         arguments,
         shelf: &shelf,
         compare,
-        kept_for,
+        kept_for: kept_for(&plan),
         options,
         limits: limits(),
     };
@@ -256,6 +255,13 @@ fn commits(console: &mut Console, search: &Search<'_>, repository: &Path) -> End
     let commit = Commit::of(repository, &found.range.new)?;
     outcome.with_commit(commit).print(console)?;
     Ok(Exit::Clean)
+}
+
+/// The signatures, or kin, that a plan was kept for, the principal one first.
+pub(super) fn kept_for(plan: &Plan) -> Vec<String> {
+    let kin = plan.releases.iter().map(|releases| &releases.kin);
+    let all = plan.signature.iter().chain(kin).chain(&plan.also);
+    all.cloned().collect()
 }
 
 /// The limits of runs that were given: every build has them, too.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Args;
 
 use super::against::Builds;
-use super::bisect::{limits, shown, to_go_on};
+use super::bisect::{kept_for, limits, shown, to_go_on};
 use super::fuzz::progress_bar;
 use super::{Console, Ended, Exit, Failure};
 use crate::file;
@@ -116,7 +116,7 @@ fn rows(console: &Console, paths: &[PathBuf]) -> Result<Vec<Row>, Failure> {
                 .to_string_lossy()
                 .into_owned(),
             file,
-            kept_for: plan.signature.into_iter().chain(plan.also).collect(),
+            kept_for: kept_for(&plan),
         })
     });
     rows.collect()

@@ -68,9 +68,11 @@ pub(in crate::cli) fn shown(answer: Answer) -> io::Result<Asked> {
     if shown.report.is_some() || !shown.growths.is_empty() {
         return Ok(Ok(shown));
     }
-    let complaint = complaint.strip_prefix("error: ").unwrap_or(&complaint);
-    Ok(Err(match complaint {
-        "" => format!("it ended with exit status {status}"),
-        complaint => format!("it cannot be run: {complaint}"),
+    let why = complaint.strip_prefix("error: ").unwrap_or(&complaint);
+    Ok(Err(match (why, why.strip_prefix("skipped: ")) {
+        ("", _) => format!("it ended with exit status {status}"),
+        // What that release lacks.
+        (_, Some(lacks)) => lacks.to_owned(),
+        (why, None) => format!("it cannot be run: {why}"),
     }))
 }
