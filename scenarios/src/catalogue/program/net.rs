@@ -10,6 +10,7 @@ use dismantle_sim::{JoinHandle, Name, Sim, inject_panic};
 use dismantle_transport::{CONNECTIONS_MAX, Disconnector, Errors, Link, Vat, compat};
 use futures::FutureExt;
 
+use super::script::Source;
 use super::{BOOTSTRAPS, DISCONNECTORS, RECONNECTING, SERVER_RUNS, SIDES, script};
 use crate::catalogue::act::Reach;
 use crate::catalogue::object::{Call, Objects, call, method_id, same};
@@ -179,12 +180,20 @@ impl Net {
     pub fn disconnect(&self, party: &Party, into: &'static str, name: Name, how: &str) {
         // The one taken before the system ran, then those that can be had late.
         let early = party.disconnector.take();
-        let is_early = early.is_some();
+        let source = match (&early, party.vat.has_started()) {
+            (Some(_), _) => Source::Taken,
+            (None, false) => Source::Idle,
+            (None, true) => Source::Running,
+        };
         let Some(mut disconnector) = early.or_else(|| party.vat.try_disconnector()) else {
             return;
         };
+        if source == Source::Idle && into == place::ACT {
+            let idle = || "a destructor that asks a system that does not run yet".to_owned();
+            self.sim.script(place::CANNOT, idle);
+        }
         self.sim
-            .script(into, || script::disconnect(party.vat.name(), is_early, how));
+            .script(into, || script::disconnect(party.vat.name(), source, how));
         match how {
             "await" => {
                 let task = waiting(&self.sim, "end of", name, disconnector).map(drop);
@@ -258,7 +267,7 @@ impl Reach for Net {
             "poll-disconnect" => {
                 let disconnector = party.disconnector.take();
                 if let Some(mut disconnector) = disconnector {
-                    let poll = || script::disconnect(vat, true, "now");
+                    let poll = || script::disconnect(vat, Source::Taken, "now");
                     self.sim.script(place::ACT, poll);
                     drop((&mut disconnector).now_or_never());
                 }

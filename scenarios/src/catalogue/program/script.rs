@@ -182,12 +182,24 @@ pub fn drop_system(vat: &str, runs: bool) -> String {
     }
 }
 
-/// How a disconnector is used; one that was not taken before the system ran is asked for now.
-pub fn disconnect(vat: &str, is_early: bool, how: &str) -> String {
+/// Where a disconnector comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It was asked for before the system ran.
+    Taken,
+    /// Of the system that does not run yet.
+    Idle,
+    /// Of the system that runs.
+    Running,
+}
+
+/// How a disconnector is used.
+pub fn disconnect(vat: &str, source: Source, how: &str) -> String {
     let vat = variable(vat);
-    let disconnector = match is_early {
-        true => format!("{vat}_disconnector"),
-        false => format!("running(&{vat}).get_disconnector()"),
+    let disconnector = match source {
+        Source::Taken => format!("{vat}_disconnector"),
+        Source::Idle => format!("{vat}.get_disconnector()"),
+        Source::Running => format!("running(&{vat}).get_disconnector()"),
     };
     match how {
         "await" => format!("let {vat}_ends = spawn({disconnector}.map(drop));"),

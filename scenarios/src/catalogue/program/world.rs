@@ -186,6 +186,11 @@ impl World {
             "resolve" => self.resolve(number, side, on),
             "bootstrap" => {
                 let connection = self.net.number(self.ask(11, number) as usize);
+                let idle = connection.as_ref();
+                if idle.is_some_and(|it| !it.parties[side].vat.has_started()) {
+                    let idle = || "a bootstrap of a system that does not run yet".to_owned();
+                    self.sim.script(place::CANNOT, idle);
+                }
                 let vat = connection.as_ref().map(|it| it.parties[side].vat.name());
                 self.sim.script(place::MAIN, || {
                     vat.map_or_else(String::new, |vat| script::late_bootstrap(number, vat))

@@ -289,7 +289,9 @@ impl World {
                 let how = how(2);
                 let word = ["await", "poll-once", "none"][how as usize];
                 if disconnector.is_some() {
-                    sim.script(place::MAIN, || program::disconnect(VAT, true, word));
+                    sim.script(place::MAIN, || {
+                        program::disconnect(VAT, program::Source::Taken, word)
+                    });
                 }
                 sim.act(name, || disconnect(&sim, name, disconnector, how))?;
             }
