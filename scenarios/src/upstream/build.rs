@@ -142,11 +142,13 @@ impl Shelf {
             Built::Yes(sources) => sources,
             Built::Skipped(why) => return Ok(Built::Skipped(why)),
         };
-        let folder = self.package.folder();
-        let owner = dismantle_sim::hash(folder.as_os_str().as_encoded_bytes()) as u32;
+        let path = self.package.folder().as_os_str();
+        let owner = dismantle_sim::hash(path.as_encoded_bytes()) as u32;
         let owner = format!("{}-{owner:08x}", self.package.manifest.name);
         let home = self.cache.join(owner).join(&sources.name);
-        workspace::generate(&home, &self.package, &sources)?;
+        // Nothing else is written there: of what stands beside the links, one may have our name.
+        let folder = home.join("package");
+        workspace::generate(&folder, &self.package, &sources)?;
 
         let mut cargo = self.cargo();
         cargo.args([
@@ -158,7 +160,7 @@ impl Shelf {
         ]);
         cargo.args(["--bin", &self.package.program]);
         cargo.arg("--target-dir").arg(self.cache.join("target"));
-        cargo.arg("--manifest-path").arg(home.join("Cargo.toml"));
+        cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
         let output = cargo.stdin(Stdio::null()).output()?;
         self.unless_interrupted()?;
         File::create(home.join("build.log"))?.write_all(&output.stderr)?;
@@ -170,7 +172,7 @@ impl Shelf {
                 log.display()
             )));
         }
-        if let Some(why) = workspace::check(&home, &sources)? {
+        if let Some(why) = workspace::check(&folder, &sources)? {
             return Ok(Built::Skipped(why));
         }
         let mut executable = None;

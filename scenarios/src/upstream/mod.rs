@@ -9,7 +9,8 @@
 //! releases/0.26.1/        the three crates as cargo resolves them, by a lock file
 //! checkouts/c406b4ee…/    a commit of upstream's repository, unpacked
 //! dismantle-0123abcd/     of the package that the program is built from:
-//!     0.26.1/             its workspace against this upstream: manifest, lock file, program
+//!     0.26.1/             against this upstream: the program, and what cargo said
+//!         package/        the workspace: manifest, lock file, links to the package's own files
 //! target/                 one target folder for all
 //! asked/                  what was asked of builds, and what they answered
 //! ```
