@@ -12,6 +12,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Build;
 use crate::file;
 
+/// The exit statuses that say something of the plan: clean, findings, not deterministic, and that
+/// this build lacks what it needs.
+const ANSWERS: [i32; 4] = [0, 1, 3, 4];
+
 /// What a build said.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Answer {
@@ -27,7 +31,8 @@ impl Build {
     /// Runs `command PLAN options… --json` of this build, `replay` say, or says again what came of
     /// it: the same program, plan and words have one answer, which is kept on disk.
     ///
-    /// `again` numbers the runs where one is not enough.
+    /// `again` numbers the runs where one is not enough. What is no answer of the run's, but says
+    /// that something else went wrong (exit status 2, say), is not kept: it may be the machine.
     ///
     /// # Errors
     /// The program or a file cannot be read, a signal ended it, or it was interrupted.
@@ -70,8 +75,10 @@ impl Build {
                 .unwrap_or_default()
                 .to_owned(),
         };
-        fs::create_dir_all(&self.asked)?;
-        file::write(&kept, &serde_json::to_string(&answer)?)?;
+        if ANSWERS.contains(&status) {
+            fs::create_dir_all(&self.asked)?;
+            file::write(&kept, &serde_json::to_string(&answer)?)?;
+        }
         Ok(answer)
     }
 
