@@ -159,6 +159,7 @@ impl Shelf {
             workspace::PROFILE,
         ]);
         cargo.args(["--bin", &self.package.program]);
+        cargo.args(["--features", &self.package.features().join(",")]);
         cargo.arg("--target-dir").arg(self.cache.join("target"));
         cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
         let output = cargo.stdin(Stdio::null()).output()?;

@@ -78,6 +78,13 @@ impl Package {
         manifest.parent().unwrap_or(Path::new("/"))
     }
 
+    /// The features that the program is not built without.
+    pub(super) fn features(&self) -> Vec<String> {
+        let mut targets = self.targets();
+        let program = targets.find(|(kind, _)| **kind == TargetKind::Bin);
+        program.map_or_else(Vec::new, |(_, target)| target.required_features.clone())
+    }
+
     /// The sources of what has to be built: its library, its build script and the program.
     pub(super) fn targets(&self) -> impl Iterator<Item = (&TargetKind, &cargo_metadata::Target)> {
         let targets = self.manifest.targets.iter();

@@ -101,6 +101,8 @@ fn manifest(package: &Package, sources: &Sources) -> Result<String, String> {
     ] {
         head.insert(kind.to_owned(), false.into());
     }
+    // Else cargo takes a `build.rs` that the package says is none.
+    head.insert("build".to_owned(), false.into());
     let (mut lib, mut bin) = (None, Vec::new());
     for (kind, target) in package.targets() {
         let source = target.src_path.as_std_path();
@@ -212,7 +214,8 @@ fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
     if let Some(at) = CRATES.iter().position(|name| *name == dependency.name) {
         put("version", format!("={}", sources.versions[at]).into());
     } else {
-        if !dependency.req.comparators.is_empty() {
+        let takes_any = dependency.req.comparators.is_empty();
+        if !takes_any {
             put("version", dependency.req.to_string().into());
         }
         let source = dependency
@@ -228,8 +231,13 @@ fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
             if let Some((key, value)) = query.split_once('=') {
                 put(key, value.into());
             }
-        } else if let Some(registry) = &dependency.registry {
-            put("registry-index", registry.as_str().into());
+        } else {
+            if takes_any {
+                put("version", "*".into());
+            }
+            if let Some(registry) = &dependency.registry {
+                put("registry-index", registry.as_str().into());
+            }
         }
     }
     if dependency.rename.is_some() {
