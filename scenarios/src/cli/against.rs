@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use semver::Version;
 
+use super::bisect::limits;
+use super::words::{Words, line};
 use super::{Console, Ended, Exit, Failure};
 use crate::upstream::{Build, Built, Package, Pins, Shelf, Upstream};
 
@@ -57,11 +59,18 @@ pub(super) fn against(console: &mut Console, arguments: &Arguments) -> Ended {
         }
     };
     let mut command = Command::new(&build.executable);
-    command.arg0(format!(
-        "{} against {} --",
-        console.program, arguments.upstream
-    ));
-    command.args(&arguments.command);
+    let called = words(&arguments.upstream.to_string());
+    command.arg0(format!("{} {}", console.program, line(&called)));
+    // What was said before the `--` holds behind it, too.
+    for (is_set, word) in [
+        (console.json, "--json"),
+        (console.in_process, "--in-process"),
+    ] {
+        if is_set && !arguments.command.iter().any(|it| it == word) {
+            command.arg(word);
+        }
+    }
+    command.args(limits()).args(&arguments.command);
     // It is as this program was started: standard output is ours no longer.
     command.stdout(Stdio::from(console.out.try_clone()?));
     if arguments
@@ -77,6 +86,16 @@ pub(super) fn against(console: &mut Console, arguments: &Arguments) -> Ended {
         Some(130) => Ok(Exit::Interrupted),
         _ => Ok(Exit::Cannot),
     }
+}
+
+/// The words between this program and a command of its build against this upstream, for lines to
+/// paste.
+pub(super) fn words(upstream: &str) -> Vec<String> {
+    let builds = Words::of_this_call().options(&["--with", "--cache", "--manifest-path"]);
+    let mut words = vec!["against".to_owned()];
+    words.extend(builds);
+    words.extend([upstream.to_owned(), "--".to_owned()]);
+    words
 }
 
 impl Console {

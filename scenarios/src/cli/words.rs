@@ -10,10 +10,10 @@ impl Words {
         Self(std::env::args().collect())
     }
 
-    /// The options of these names, with their values.
+    /// The options of these names, with their values; those of a command behind `--` are its own.
     pub(super) fn options(&self, names: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
-        let mut words = self.0.iter();
+        let mut words = self.0.iter().take_while(|word| word.as_str() != "--");
         while let Some(word) = words.next() {
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
@@ -78,6 +78,8 @@ mod tests {
             ["--with", "capnp=0.19.1"]
         );
         assert_eq!(call.options(&["--bad"]), ["--bad", "0.20.0"]);
+        let inner = words("dismantle against --cache a 0.20.0 -- replay p --spin 1s");
+        assert_eq!(inner.options(&["--cache", "--spin"]), ["--cache", "a"]);
         let narrowed = call.with(&[("--good", "1"), ("--bad", "2")]);
         assert_eq!(
             line(&narrowed),

@@ -5,6 +5,7 @@ use std::io;
 
 use serde::Serialize;
 
+use super::super::against;
 use super::super::words::{Words, line};
 use super::asker::Asker;
 use super::{Console, Search};
@@ -149,7 +150,7 @@ impl Outcome {
             commit: None,
             diff: diff(asker, judge, [good, bad], change)?,
             warnings,
-            replay: replay(console, search, judge, upstream),
+            replay: replay(console, search, judge, &upstream),
             again: line(&Words::of_this_call().with(&again)),
             neighbours,
         })
@@ -217,13 +218,12 @@ impl Outcome {
 }
 
 /// The line that shows it against this upstream.
-fn replay(console: &Console, search: &Search<'_>, judge: &Judge, upstream: String) -> String {
-    let builds = Words::of_this_call().options(&["--with", "--cache", "--manifest-path"]);
+fn replay(console: &Console, search: &Search<'_>, judge: &Judge, upstream: &str) -> String {
     let (command, options) = search.question(judge.ask());
     let plan = search.arguments.plan.display().to_string();
-    let mut words = vec![console.program.clone(), "against".to_owned()];
-    words.extend(builds);
-    words.extend([upstream, "--".to_owned(), command.to_owned(), plan]);
+    let mut words = vec![console.program.clone()];
+    words.extend(against::words(upstream));
+    words.extend([command.to_owned(), plan]);
     words.extend(options);
     line(&words)
 }
