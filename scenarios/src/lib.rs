@@ -20,6 +20,8 @@ mod catalogue;
 
 mod check;
 mod file;
+#[cfg(feature = "cli")]
+mod git;
 mod harness;
 mod over;
 mod reached;

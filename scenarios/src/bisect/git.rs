@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Serialize;
 
 use super::course::{Course, Left, Next, Range};
+use crate::git::{command, complaint, git};
 
 /// `git bisect` between two commits.
 #[derive(Debug)]
@@ -46,7 +46,16 @@ impl Commit {
             repository,
             &["rev-parse", "--verify", "--end-of-options", &commit],
         )?;
-        let text = git(repository, &["show", "--no-patch", "--format=%aI%n%s", &id])?;
+        let text = git(
+            repository,
+            &[
+                "show",
+                "--no-patch",
+                "--no-show-signature",
+                "--format=%aI%n%s",
+                &id,
+            ],
+        )?;
         let (date, subject) = text.split_once('\n').unwrap_or((&text, ""));
         Ok(Self {
             subject: subject.to_owned(),
@@ -224,39 +233,4 @@ impl Drop for Tree {
     fn drop(&mut self) {
         self.remove();
     }
-}
-
-/// What git prints, without the last line's end.
-fn git(folder: &Path, arguments: &[&str]) -> io::Result<String> {
-    let output = command(folder, arguments).output()?;
-    if !output.status.success() {
-        return Err(complaint(arguments[0], &output.stderr));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.trim_end_matches('\n').to_owned())
-}
-
-/// Git in that folder and no other, whatever the environment says, and with no hook of the user's.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(folder);
-    command.args(["-c", "core.hooksPath=/dev/null"]);
-    command.args(arguments);
-    command
-        .env("LC_ALL", "C")
-        .stdin(std::process::Stdio::null());
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_COMMON_DIR",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn complaint(what: &str, said: &[u8]) -> io::Error {
-    let said = String::from_utf8_lossy(said);
-    io::Error::other(format!("git {what}: {}", said.trim()))
 }

@@ -13,6 +13,7 @@ use semver::Version;
 use super::Upstream;
 use super::build::Built;
 use crate::file;
+use crate::git::command;
 
 /// The crates of upstream.
 pub const CRATES: [&str; 3] = ["capnp", "capnp-futures", "capnp-rpc"];
@@ -118,11 +119,7 @@ impl Sources {
     ///
     /// The repository is read, never written: no checkout of it changes.
     pub fn of_checkout(home: &Path, dir: &Path, rev: &str) -> io::Result<Built<Self>> {
-        let git = |arguments: &[&str]| {
-            let mut git = Command::new("git");
-            git.arg("-C").arg(dir).args(arguments).stdin(Stdio::null());
-            git
-        };
+        let git = |arguments: &[&str]| command(dir, arguments);
         let commit = format!("{rev}^{{commit}}");
         let output = git(&["rev-parse", "--verify", "--end-of-options", &commit]).output();
         let output =
