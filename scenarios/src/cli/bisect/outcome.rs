@@ -11,6 +11,7 @@ use super::asker::Asker;
 use super::{Console, Search};
 use crate::bisect::git::Commit;
 use crate::bisect::{Ask, Change, Found, Judge, Probed, Prober, Shown, Verdict};
+use crate::check::kin_of;
 use crate::diff::{Diff, Side};
 use crate::upstream::CRATES;
 
@@ -82,7 +83,8 @@ pub(super) struct Outcome {
     in_doubt: bool,
     commit: Option<Commit>,
     diff: Option<Diff>,
-    /// What was wrong with the two when they were asked once more.
+    /// That it is of another finding than the plan was kept for; what was wrong with the two when
+    /// they were asked once more.
     warnings: Vec<String>,
     replay: String,
     again: String,
@@ -119,6 +121,15 @@ impl Outcome {
             )
         });
         let mut warnings = Vec::new();
+        let kept_for = &search.kept_for;
+        if let (Some(kin), Some(wanted)) = (own, kept_for.first())
+            && kept_for.iter().all(|it| kin_of(it) != *kin)
+        {
+            warnings.push(format!(
+                "the plan was kept for `{wanted}`, which {bad} does not show: this is of another \
+                 finding"
+            ));
+        }
         let neighbours = [0, 1].map(|place| {
             let (at, probed) = (places[place], &found.neighbours[place]);
             let expected = if at == good { "good" } else { "bad" };
