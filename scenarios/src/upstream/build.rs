@@ -84,7 +84,7 @@ impl Shelf {
     /// There is no such release, or no list.
     pub fn releases(&self, wanted: &[&Version]) -> io::Result<Vec<Version>> {
         let home = cargo_home()?;
-        let has_all = |all: &[Version]| {
+        let lacking = |all: &[Version]| {
             wanted
                 .iter()
                 .find(|version| !all.contains(version))
@@ -92,7 +92,7 @@ impl Shelf {
         };
         let mut all = releases::known(&home)?;
         let mut trouble = String::new();
-        if all.is_empty() || has_all(&all).is_some() {
+        if all.is_empty() || lacking(&all).is_some() {
             let folder = self.cache.join("releases/newest");
             fs::create_dir_all(&folder)?;
             let manifest = "[package]\nname = \"newest\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
@@ -110,7 +110,7 @@ impl Shelf {
             }
             all = releases::known(&home)?;
         }
-        match (has_all(&all), all.last()) {
+        match (lacking(&all), all.last()) {
             (None, Some(_)) => Ok(all),
             (Some(version), Some(newest)) => Err(io::Error::other(format!(
                 "no capnp-rpc {version} is published; the newest is {newest}{trouble}"
@@ -211,11 +211,15 @@ impl Shelf {
     /// Cargo, with the settings that are in force where the package is.
     #[expect(
         clippy::disallowed_methods,
-        reason = "`cargo run` says which cargo it is; no run depends on it"
+        reason = "it says which cargo it is, and what the compiler is told; no run depends on it"
     )]
     fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(self.package.folder());
+        // Cargo caps no lints of sources that are given by their path, as upstream's are.
+        if let Ok(flags) = env::var("RUSTFLAGS") {
+            cargo.env("RUSTFLAGS", format!("{flags} --cap-lints warn"));
+        }
         cargo
     }
 
