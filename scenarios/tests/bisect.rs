@@ -602,6 +602,41 @@ fn a_table_has_every_plan_at_every_release_and_runs_only_what_is_missing() {
 }
 
 #[test]
+fn against_runs_the_build_and_ends_with_125_where_there_is_nothing_to_replay() {
+    let world = World::new();
+    let plan = world.text("plan.toml");
+    // Files of the package's that have the names of what is kept of a build.
+    world.write("package/build.log", "the user's");
+    world.write("package/program/notes", "the user's");
+    let against = |version: &str, command: &str| {
+        let mut against = world.command(&["--json", "against", version]);
+        let output = against.args(["--", command, &plan]).output();
+        output.expect("it starts")
+    };
+    let output = against("0.20.3", "replay");
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(json_lines(&output)[0]["upstream"], "capnp-rpc-0.20.3");
+    let ran = fs::read_to_string(world.path("ran")).expect("it ran");
+    assert_eq!(ran, format!("0.20.3 --json replay {plan}\n"));
+
+    let output = against("0.20.2", "replay");
+    assert_eq!(status(&output), 125);
+    assert!(stderr(&output).contains("not this one"), "{output:?}");
+    assert_eq!(status(&against("0.21.1", "replay")), 125);
+    assert_eq!(status(&against("0.21.1", "growth")), 4);
+    let output = against("0.19.0", "replay");
+    assert_eq!(status(&output), 2);
+    assert!(stderr(&output).contains("is published"), "{output:?}");
+
+    assert_eq!(
+        fs::read(world.path("package/build.log")).expect("it is there"),
+        b"the user's"
+    );
+    let notes = fs::read_dir(world.path("package/program")).expect("it is there");
+    assert_eq!(notes.count(), 1);
+}
+
+#[test]
 fn what_is_not_meant_so_is_exit_status_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let plan = folder.path().join("plan.toml");
