@@ -554,7 +554,7 @@ impl Reader<'_> {
     }
 
     fn releases(&self, table: &DeTable<'_>, line: usize) -> Result<Releases, PlanError> {
-        const KEYS: [&str; 6] = ["kin", "first_bad", "bad", "good", "dependency", "with"];
+        const KEYS: [&str; 4] = ["kin", "first_bad", "bad", "good"];
         for key in table.keys() {
             if !KEYS.contains(&key.get_ref().as_ref()) {
                 let message = format!("unknown key `{}` of `releases`", key.get_ref());
@@ -572,8 +572,6 @@ impl Reader<'_> {
             first_bad: string("first_bad")?,
             bad: needed("bad")?,
             good: needed("good")?,
-            dependency: string("dependency")?,
-            with: self.strings(table, "with")?,
         })
     }
 
@@ -719,8 +717,6 @@ kin = "panic rpc.rs x"
 first_bad = "0.20.0"
 bad = "0.26.1"
 good = "0.26.2"
-dependency = "capnp-futures"
-with = ["capnp-rpc=0.18.0", "capnp=0.18.1"]
 "#;
 
     #[test]

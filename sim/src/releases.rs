@@ -6,8 +6,6 @@
 //! first_bad = "0.20.0"                # the release before it is clean; else it is older
 //! bad = "0.26.1"                      # the last that shows it
 //! good = "0.26.2"                     # the next, which does not
-//! dependency = "capnp-futures"        # whose releases they are, if not the main one's
-//! with = ["capnp-rpc=0.18.0"]         # what else has to be pinned to see it
 //! ```
 
 use std::fmt;
@@ -25,10 +23,6 @@ pub struct Releases {
     pub bad: String,
     /// The next one, which does not.
     pub good: String,
-    /// Whose releases they are, if not those of the system under test itself.
-    pub dependency: Option<String>,
-    /// What else has to be pinned, as `name=version`.
-    pub with: Vec<String>,
 }
 
 impl fmt::Display for Releases {
@@ -40,14 +34,6 @@ impl fmt::Display for Releases {
             writeln!(f, "first_bad = {}", basic_string(first_bad))?;
         }
         writeln!(f, "bad = {}", basic_string(&self.bad))?;
-        writeln!(f, "good = {}", basic_string(&self.good))?;
-        if let Some(dependency) = &self.dependency {
-            writeln!(f, "dependency = {}", basic_string(dependency))?;
-        }
-        if !self.with.is_empty() {
-            let pins: Vec<String> = self.with.iter().map(|pin| basic_string(pin)).collect();
-            writeln!(f, "with = [{}]", pins.join(", "))?;
-        }
-        Ok(())
+        writeln!(f, "good = {}", basic_string(&self.good))
     }
 }

@@ -49,6 +49,11 @@ pub struct Probed {
 }
 
 impl Probed {
+    /// Whether nobody can say.
+    pub const fn is_skipped(&self) -> bool {
+        matches!(self.verdict, Verdict::Skipped(_))
+    }
+
     /// For people: `bad: panic …, in 3 of 10 runs`.
     pub fn text(&self) -> String {
         match &self.verdict {

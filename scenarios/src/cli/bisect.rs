@@ -27,12 +27,13 @@ pub(super) struct Arguments {
     /// The plan file. Where nothing else is compared, it is bad where the plan shows the finding
     /// that it was kept for, in whatever release and line
     pub(super) plan: PathBuf,
-    /// Where it is good: a release of capnp-rpc such as 0.26.2, with --git a commit
-    #[arg(long, value_name = "V")]
-    pub(super) good: String,
+    /// Where it is good: a release of capnp-rpc such as 0.26.2, with --git a commit. Without this
+    /// and --bad: what the plan says of itself in `[releases]`
+    #[arg(long, value_name = "V", requires = "bad")]
+    good: Option<String>,
     /// Where it is bad; if that is the older one, it is the fix that is looked for
-    #[arg(long, value_name = "V")]
-    pub(super) bad: String,
+    #[arg(long, value_name = "V", requires = "good")]
+    bad: Option<String>,
     /// Bisect over the commits of this repository, which is upstream's, with `git bisect`
     #[arg(long, value_name = "DIR")]
     pub(super) git: Option<PathBuf>,
@@ -155,14 +156,32 @@ impl By {
     }
 }
 
+impl Arguments {
+    /// The good and the bad end: as they are given, else as the plan of a mended bug has them.
+    fn ends(&self, plan: &Plan) -> Result<[String; 2], Failure> {
+        if let (Some(good), Some(bad)) = (&self.good, &self.bad) {
+            return Ok([good.clone(), bad.clone()]);
+        }
+        match (&plan.releases, &self.git) {
+            (Some(releases), None) => Ok([releases.good.clone(), releases.bad.clone()]),
+            (_, Some(_)) => Err(Failure::input(
+                "between which commits? give --good and --bad",
+            )),
+            (None, None) => Err(Failure::input(
+                "between which releases? give --good and --bad: the plan has no `[releases]`",
+            )),
+        }
+    }
+}
+
 /// Bisects and prints.
 pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     let compare = arguments.by.compare()?;
     let plan = console.read_plan(&arguments.plan)?;
     let options = arguments.by.options(console, &plan)?;
-    if arguments.good == arguments.bad {
-        let message = format!("{} cannot be good and bad", arguments.good);
-        return Err(Failure::input(message));
+    let [good, bad] = arguments.ends(&plan)?;
+    if good == bad {
+        return Err(Failure::input(format!("{good} cannot be good and bad")));
     }
     if plan.this_build_only() {
         eprintln!(
@@ -173,6 +192,8 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     let shelf = console.shelf(&arguments.builds)?;
     let search = Search {
         arguments,
+        good,
+        bad,
         shelf: &shelf,
         compare,
         kept_for: kept_for(&plan),
@@ -192,6 +213,8 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
 /// What both searches need.
 struct Search<'a> {
     arguments: &'a Arguments,
+    good: String,
+    bad: String,
     shelf: &'a Shelf,
     compare: Compare,
     kept_for: Vec<String>,
@@ -209,7 +232,7 @@ fn releases(console: &mut Console, search: &Search<'_>) -> Ended {
             Failure::input(format!("`{text}`: {error}: {hint}"))
         })
     };
-    let (good, bad) = (read(&search.arguments.good)?, read(&search.arguments.bad)?);
+    let (good, bad) = (read(&search.good)?, read(&search.bad)?);
     let mut between = search.shelf.releases(&[&good, &bad])?;
     let change = match good < bad {
         true => Change::Regression,
@@ -230,10 +253,9 @@ fn releases(console: &mut Console, search: &Search<'_>) -> Ended {
 
 /// Over the commits that git wants to know of.
 fn commits(console: &mut Console, search: &Search<'_>, repository: &Path) -> Ended {
-    let [good, bad] = [&search.arguments.good, &search.arguments.bad];
     let (good, bad) = (
-        Commit::of(repository, good)?.id,
-        Commit::of(repository, bad)?.id,
+        Commit::of(repository, &search.good)?.id,
+        Commit::of(repository, &search.bad)?.id,
     );
     if good == bad {
         return Err(Failure::input(format!("{good} cannot be good and bad")));

@@ -1,20 +1,22 @@
 //! The shelf: builds against upstreams, made when they are asked for and kept.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cargo_metadata::Message;
 use semver::Version;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::package::Package;
-use super::sources::{CRATES, Pins};
+use super::sources::{CRATES, Pins, Sources};
 use super::{Upstream, releases, workspace};
+use crate::file;
 
 /// What was wanted, or why it cannot be had of this upstream: it cannot be built there, say.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +63,7 @@ impl Shelf {
         pins: Pins,
         interrupted: Arc<AtomicBool>,
     ) -> io::Result<Self> {
-        fs::create_dir_all(cache).map_err(|error| crate::file::at(cache, error))?;
+        fs::create_dir_all(cache).map_err(|error| file::at(cache, error))?;
         let cache = cache.canonicalize()?;
         Ok(Self {
             cache,
@@ -97,13 +99,13 @@ impl Shelf {
             fs::create_dir_all(&folder)?;
             let manifest = "[package]\nname = \"newest\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
                             [dependencies]\ncapnp-rpc = \"*\"\n";
-            crate::file::write(&folder.join("Cargo.toml"), manifest)?;
-            crate::file::write(&folder.join("lib.rs"), "")?;
+            file::write(&folder.join("Cargo.toml"), manifest)?;
+            file::write(&folder.join("lib.rs"), "")?;
             let mut cargo = self.cargo();
             cargo
                 .args(["generate-lockfile", "--quiet", "--manifest-path"])
                 .arg(folder.join("Cargo.toml"));
-            let output = cargo.stdin(Stdio::null()).output()?;
+            let output = output_of(&mut cargo)?;
             self.unless_interrupted()?;
             if !output.status.success() {
                 trouble = format!(" ({})", complaint(&output.stderr));
@@ -133,9 +135,6 @@ impl Shelf {
                 "crates can be pinned beside a release only, not beside a commit",
             ));
         }
-        if let Upstream::Release(version) = upstream {
-            self.releases(&[version])?;
-        }
         let sources = upstream.sources(&self.cache, &mut self.cargo(), &self.pins);
         self.unless_interrupted()?;
         let sources = match sources? {
@@ -146,9 +145,31 @@ impl Shelf {
         let owner = dismantle_sim::hash(path.as_encoded_bytes()) as u32;
         let owner = format!("{}-{owner:08x}", self.package.manifest.name);
         let home = self.cache.join(owner).join(&sources.name);
+        let executable = match self.compile(&home, &sources)? {
+            Built::Yes(executable) => executable,
+            Built::Skipped(why) => return Ok(Built::Skipped(why)),
+        };
+        // The next build replaces the one in the target folder.
+        let (executable, id) = keep(&executable, &home.join("programs"))?;
+        let mut crates = CRATES
+            .iter()
+            .zip(&sources.versions)
+            .map(|(name, version)| format!("{name} {version}"));
+        Ok(Built::Yes(Build {
+            upstream: upstream.clone(),
+            crates: std::array::from_fn(|_| crates.next().unwrap_or_default()),
+            executable,
+            id,
+            asked: self.cache.join("asked"),
+            interrupted: self.interrupted.clone(),
+        }))
+    }
+
+    /// Has cargo build the program against these sources, and says where it is.
+    fn compile(&self, home: &Path, sources: &Sources) -> io::Result<Built<PathBuf>> {
         // Nothing else is written there: of what stands beside the links, one may have our name.
         let folder = home.join("package");
-        workspace::generate(&folder, &self.package, &sources)?;
+        workspace::generate(&folder, &self.package, sources)?;
 
         let mut cargo = self.cargo();
         cargo.args([
@@ -162,18 +183,19 @@ impl Shelf {
         cargo.args(["--features", &self.package.features().join(",")]);
         cargo.arg("--target-dir").arg(self.cache.join("target"));
         cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
-        let output = cargo.stdin(Stdio::null()).output()?;
+        let output = output_of(&mut cargo)?;
         self.unless_interrupted()?;
-        File::create(home.join("build.log"))?.write_all(&output.stderr)?;
+        let log = home.join("build.log");
+        file::write(&log, &String::from_utf8_lossy(&output.stderr))?;
         if !output.status.success() {
-            let log = home.join("build.log");
-            return Ok(Built::Skipped(format!(
-                "{} (more in {})",
-                complaint(&output.stderr),
-                log.display()
-            )));
+            let why = complaint(&output.stderr);
+            let why = format!("{why} (more in {})", log.display());
+            return match is_of_the_sources(&output.stderr) {
+                true => Ok(Built::Skipped(why)),
+                false => Err(io::Error::other(why)),
+            };
         }
-        if let Some(why) = workspace::check(&folder, &sources)? {
+        if let Some(why) = workspace::check(&folder, sources)? {
             return Ok(Built::Skipped(why));
         }
         let mut executable = None;
@@ -182,30 +204,28 @@ impl Shelf {
                 executable = artifact.executable.or(executable);
             }
         }
-        let executable =
-            executable.ok_or_else(|| io::Error::other("cargo names no program that it built"))?;
-        // The next build replaces the one in the target folder.
-        let kept = home.join("program").join(&self.package.program);
-        keep(executable.as_std_path(), &kept)?;
-        let mut crates = CRATES
-            .iter()
-            .zip(&sources.versions)
-            .map(|(name, version)| format!("{name} {version}"));
-        Ok(Built::Yes(Build {
-            upstream: upstream.clone(),
-            crates: std::array::from_fn(|_| crates.next().unwrap_or_default()),
-            id: xxh3_64(&fs::read(&kept)?),
-            executable: kept,
-            asked: self.cache.join("asked"),
-            interrupted: self.interrupted.clone(),
-        }))
+        match executable {
+            Some(executable) => Ok(Built::Yes(executable.into())),
+            None => Err(io::Error::other("cargo names no program that it built")),
+        }
     }
 
     /// One process builds at a time: the target folder's program is of the last build.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits for another process; no run depends on it"
+    )]
     fn lock(&self) -> io::Result<File> {
         let file = File::create(self.cache.join("lock"))?;
-        file.lock()?;
-        Ok(file)
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // One that waits in the kernel would not be interrupted.
+            self.unless_interrupted()?;
+        }
     }
 
     /// Cargo, with the settings that are in force where the package is.
@@ -231,16 +251,44 @@ impl Shelf {
     }
 }
 
-/// Puts a program where nobody replaces it but we; one that runs goes on.
-fn keep(built: &Path, kept: &Path) -> io::Result<()> {
-    let folder = kept.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    let fresh = folder.join(".fresh");
-    drop(fs::remove_file(&fresh));
-    if fs::hard_link(built, &fresh).is_err() {
-        fs::copy(built, &fresh)?;
+/// Puts a program where no other build replaces it, as it may start itself again: in a folder that
+/// is named by the hash of its bytes. Those of earlier sources go.
+fn keep(built: &Path, folder: &Path) -> io::Result<(PathBuf, u64)> {
+    let id = xxh3_64(&fs::read(built)?);
+    let own = folder.join(format!("{id:016x}"));
+    let kept = own.join(built.file_name().unwrap_or_default());
+    if kept.is_file() {
+        return Ok((kept, id));
     }
-    fs::rename(&fresh, kept)
+    if folder.is_dir() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(&own)?;
+    if fs::hard_link(built, &kept).is_err() {
+        fs::copy(built, &kept)?;
+    }
+    Ok((kept, id))
+}
+
+/// What cargo says, or that there is none.
+pub(super) fn output_of(cargo: &mut Command) -> io::Result<Output> {
+    let output = cargo.stdin(Stdio::null()).output();
+    output.map_err(|error| {
+        let program = cargo.get_program().display();
+        io::Error::new(error.kind(), format!("cannot run {program}: {error}"))
+    })
+}
+
+/// Whether cargo failed because of what it was to build, and not for want of a network, say.
+pub(super) fn is_of_the_sources(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    let marks = [
+        "could not compile",
+        "failed to select a version",
+        "failed to run custom build",
+    ];
+    // A compiler that was killed is nobody's fault there.
+    marks.iter().any(|mark| text.contains(mark)) && !text.contains("(signal: ")
 }
 
 /// What cargo complained of: its first error, with what caused it.

@@ -11,7 +11,7 @@ use cargo_metadata::Metadata;
 use semver::Version;
 
 use super::Upstream;
-use super::build::Built;
+use super::build::{Built, complaint, is_of_the_sources, output_of};
 use crate::file;
 use crate::git::command;
 
@@ -98,12 +98,14 @@ impl Sources {
             "1",
             "--manifest-path",
         ]);
-        let output = cargo
-            .arg(folder.join("Cargo.toml"))
-            .stdin(Stdio::null())
-            .output()?;
+        let output = output_of(cargo.arg(folder.join("Cargo.toml")))?;
         if !output.status.success() {
-            return Ok(Built::Skipped(super::build::complaint(&output.stderr)));
+            let why = complaint(&output.stderr);
+            // The release is there; what is pinned may not go with it.
+            return match *pins != Pins::default() && is_of_the_sources(&output.stderr) {
+                true => Ok(Built::Skipped(why)),
+                false => Err(io::Error::other(why)),
+            };
         }
         let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
         let mut folders = BTreeMap::new();

@@ -19,6 +19,9 @@ use super::package::Package;
 use super::sources::{CRATES, Sources};
 use crate::file;
 
+/// What writes generated code, in build scripts: of upstream too, and of the same minor.
+const COMPILER: &str = "capnpc";
+
 /// The profile of all builds.
 pub(super) const PROFILE: &str = "probe";
 
@@ -28,15 +31,18 @@ pub(super) fn generate(folder: &Path, package: &Package, sources: &Sources) -> i
     link(folder, package.folder())?;
     let manifest = manifest(package, sources).map_err(io::Error::other)?;
     let written = folder.join("Cargo.toml");
-    if fs::read_to_string(&written).is_ok_and(|text| text == manifest) {
-        return Ok(());
-    }
-    // The lock file first: a manifest that is there has one.
     let lock = match fs::read_to_string(package.root.join("Cargo.lock")) {
         Ok(lock) => without_upstream(&lock).map_err(io::Error::other)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
+    // Whether the package has another lock file now is seen by this line.
+    let hash = dismantle_sim::hash(lock.as_bytes());
+    let manifest = format!("# The lock file was {hash:016x}.\n{manifest}");
+    if fs::read_to_string(&written).is_ok_and(|text| text == manifest) {
+        return Ok(());
+    }
+    // The lock file first: a manifest that is there has one.
     match lock.is_empty() {
         false => file::write(&folder.join("Cargo.lock"), &lock)?,
         true => drop(fs::remove_file(folder.join("Cargo.lock"))),
@@ -74,7 +80,7 @@ struct Manifest {
     bin: Vec<Table>,
     #[serde(flatten)]
     dependencies: Table,
-    patch: BTreeMap<&'static str, Table>,
+    patch: Table,
     profile: BTreeMap<&'static str, Table>,
     workspace: Table,
 }
@@ -132,10 +138,14 @@ fn manifest(package: &Package, sources: &Sources) -> Result<String, String> {
             }
         }
     }
-    let mut patch = Table::new();
+    let mut patch = patches(&package.root)?;
+    let all = patch
+        .entry("crates-io")
+        .or_insert_with(|| Table::new().into());
+    let all = all.as_table_mut().ok_or("a patch that is no table")?;
     for (name, folder) in CRATES.iter().zip(&sources.folders) {
         let folder = folder.to_str().ok_or("a path that is no text")?;
-        patch.insert((*name).to_owned(), one("path", folder));
+        all.insert((*name).to_owned(), one("path", folder));
     }
     let manifest = Manifest {
         package: head,
@@ -143,7 +153,7 @@ fn manifest(package: &Package, sources: &Sources) -> Result<String, String> {
         lib,
         bin,
         dependencies: dependencies(&about.dependencies, sources)?,
-        patch: BTreeMap::from([("crates-io", patch)]),
+        patch,
         profile: BTreeMap::from([(PROFILE, profile())]),
         workspace: Table::new(),
     };
@@ -213,6 +223,9 @@ fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
     let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
     if let Some(at) = CRATES.iter().position(|name| *name == dependency.name) {
         put("version", format!("={}", sources.versions[at]).into());
+    } else if dependency.name == COMPILER {
+        let Version { major, minor, .. } = sources.versions[0];
+        put("version", format!("{major}.{minor}").into());
     } else {
         let takes_any = dependency.req.comparators.is_empty();
         if !takes_any {
@@ -249,7 +262,29 @@ fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
     Ok(table)
 }
 
-/// A lock file without the three crates: cargo finds them again, in the patches.
+/// What the package's workspace takes from elsewhere, upstream left out.
+fn patches(root: &Path) -> Result<Table, String> {
+    let manifest =
+        fs::read_to_string(root.join("Cargo.toml")).map_err(|error| error.to_string())?;
+    let mut manifest: Table = manifest
+        .parse()
+        .map_err(|error: toml::de::Error| error.to_string())?;
+    let Some(Value::Table(mut patches)) = manifest.remove("patch") else {
+        return Ok(Table::new());
+    };
+    for (_, patch) in patches.iter_mut() {
+        let Value::Table(patch) = patch else { continue };
+        patch.retain(|name, _| !CRATES.contains(&name));
+        for (_, from) in patch.iter_mut() {
+            if let Some(Value::String(path)) = from.get_mut("path") {
+                *path = root.join(&path).to_string_lossy().into_owned();
+            }
+        }
+    }
+    Ok(patches)
+}
+
+/// A lock file without upstream's crates: cargo finds them again, in the patches.
 fn without_upstream(lock: &str) -> Result<String, toml::de::Error> {
     let mut lock: Table = lock.parse()?;
     if let Some(Value::Array(packages)) = lock.get_mut("package") {
@@ -259,8 +294,8 @@ fn without_upstream(lock: &str) -> Result<String, toml::de::Error> {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
-        packages
-            .retain(|package| name(package).is_none_or(|name| !CRATES.contains(&name.as_str())));
+        let is_upstream = |name: String| CRATES.contains(&name.as_str()) || name == COMPILER;
+        packages.retain(|package| !name(package).is_some_and(is_upstream));
     }
     Ok(lock.to_string())
 }

@@ -79,6 +79,8 @@ pub(super) struct Outcome {
     skipped: Vec<Line>,
     /// How many were tried, the ends among them.
     probes: usize,
+    /// Of how many of these nobody can say: they cannot be built, say.
+    probes_skipped: usize,
     /// Not every answer was the same, and everything was asked ten times.
     in_doubt: bool,
     commit: Option<Commit>,
@@ -157,6 +159,11 @@ impl Outcome {
             kin: finding.map(|it| it.kin.clone()),
             skipped: skipped.collect(),
             probes: found.probed.len(),
+            probes_skipped: found
+                .probed
+                .iter()
+                .filter(|(_, it)| it.is_skipped())
+                .count(),
             in_doubt: found.in_doubt,
             commit: None,
             diff: diff(asker, judge, [good, bad], change)?,
@@ -204,7 +211,11 @@ impl Outcome {
         if let Some(commit) = &self.commit {
             text += &format!("    {}\n    {}\n", commit.subject, commit.author_date);
         }
-        text += &format!("by {}, in {} tries\n", self.compared, self.probes);
+        let skipped = match self.probes_skipped {
+            0 => String::new(),
+            count => format!(", {count} of them skipped"),
+        };
+        text += &format!("by {}, in {} tries{skipped}\n", self.compared, self.probes);
         for skipped in &self.skipped {
             let why = skipped.why.as_deref().unwrap_or_default();
             text += &format!("    {} is skipped: {why}\n", skipped.upstream);
