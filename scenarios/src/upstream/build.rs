@@ -187,6 +187,10 @@ impl Shelf {
         self.unless_interrupted()?;
         let log = home.join("build.log");
         file::write(&log, &String::from_utf8_lossy(&output.stderr))?;
+        // Two of one crate are why it does not compile.
+        if let Some(why) = workspace::check(&folder, sources)? {
+            return Ok(Built::Skipped(why));
+        }
         if !output.status.success() {
             let why = complaint(&output.stderr);
             let why = format!("{why} (more in {})", log.display());
@@ -194,9 +198,6 @@ impl Shelf {
                 true => Ok(Built::Skipped(why)),
                 false => Err(io::Error::other(why)),
             };
-        }
-        if let Some(why) = workspace::check(&folder, sources)? {
-            return Ok(Built::Skipped(why));
         }
         let mut executable = None;
         for message in Message::parse_stream(&output.stdout[..]) {
@@ -301,8 +302,10 @@ pub(super) fn complaint(stderr: &[u8]) -> String {
         .trim();
     let mut causes = lines.skip_while(|line| line.trim() != "Caused by:").skip(1);
     match causes.next() {
-        Some(cause) if !first.starts_with("error[") => format!("{first}: {}", cause.trim()),
-        _ => first.to_owned(),
+        Some(cause) if !first.starts_with("error[") => {
+            format!("{}: {}", first.trim_start_matches("error: "), cause.trim())
+        }
+        _ => first.strip_prefix("error: ").unwrap_or(first).to_owned(),
     }
 }
 

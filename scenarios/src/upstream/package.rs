@@ -19,8 +19,8 @@ pub struct Package {
 
 impl Package {
     /// The package of the running program: the one of `manifest`, if that is given; else the one
-    /// that `cargo run` names, or that is found above the program, or the one of the built-in
-    /// scenarios.
+    /// that `cargo run` names, or that is found above the current folder or above the program, or
+    /// the one of the built-in scenarios.
     ///
     /// # Errors
     /// None has a program of this name.
@@ -41,20 +41,34 @@ impl Package {
             });
         }
         let by_cargo = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        let above = program.ancestors().skip(1).map(Path::to_owned);
-        let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).to_owned();
-        let folders = by_cargo.into_iter().chain(above).chain([built_in]);
+        let here = env::current_dir()?;
+        let above = here.ancestors().chain(program.ancestors().skip(1));
+        let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folders = by_cargo
+            .as_deref()
+            .into_iter()
+            .chain(above)
+            .chain([built_in]);
+        let mut trouble = String::new();
         for folder in folders {
             let manifest = folder.join("Cargo.toml");
-            if manifest.is_file()
-                && let Ok(metadata) = metadata(&manifest)
-                && let Some(package) = Self::with_program(metadata, &name)
-            {
-                return Ok(package);
+            if !manifest.is_file() {
+                continue;
+            }
+            match metadata(&manifest) {
+                Ok(metadata) => {
+                    if let Some(package) = Self::with_program(metadata, &name) {
+                        return Ok(package);
+                    }
+                }
+                Err(error) if trouble.is_empty() => {
+                    trouble = format!(" ({}: {error})", manifest.display());
+                }
+                Err(_) => {}
             }
         }
         Err(io::Error::other(format!(
-            "the sources of `{name}` were not found: name its Cargo.toml with --manifest-path"
+            "the sources of `{name}` were not found: name its Cargo.toml with --manifest-path{trouble}"
         )))
     }
 
