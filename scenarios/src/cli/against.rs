@@ -1,5 +1,6 @@
 //! `against`: the same program, built against another upstream.
 
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use semver::Version;
 
 use super::bisect::limits;
 use super::words::{Words, line};
-use super::{Console, Ended, Exit, Failure};
+use super::{Console, Ended, Exit, Failure, spinner};
 use crate::upstream::{Build, Built, Package, Pins, Shelf, Upstream};
 
 /// Where builds are kept, and what they are builds of.
@@ -46,7 +47,8 @@ pub(super) const CANNOT: u8 = 125;
 
 /// Builds, and becomes the command, except that what cannot be replayed there is said by 125.
 pub(super) fn against(console: &mut Console, arguments: &Arguments) -> Ended {
-    let build = match console.build(&console.shelf(&arguments.builds)?, &arguments.upstream)? {
+    let shelf = console.shelf(&arguments.builds)?;
+    let build = match build(&shelf, &arguments.upstream)? {
         Built::Yes(build) => build,
         Built::Skipped(why) => {
             return Err(Failure {
@@ -98,6 +100,14 @@ pub(super) fn words(upstream: &str) -> Vec<String> {
     words
 }
 
+/// The program against this upstream; says what takes so long.
+pub(super) fn build(shelf: &Shelf, upstream: &Upstream) -> io::Result<Built<Build>> {
+    let waits = spinner(format!("building against capnp-rpc {upstream}"));
+    let built = shelf.build(upstream);
+    waits.finish_and_clear();
+    built
+}
+
 impl Console {
     /// The builds that a user means.
     pub(super) fn shelf(&self, builds: &Builds) -> Result<Shelf, Failure> {
@@ -113,18 +123,6 @@ impl Console {
             pins,
             self.interrupted.clone(),
         )?)
-    }
-
-    /// The program against this upstream; says what takes so long.
-    pub(super) fn build(
-        &self,
-        shelf: &Shelf,
-        upstream: &Upstream,
-    ) -> Result<Built<Build>, Failure> {
-        let waits = super::spinner(format!("building against capnp-rpc {upstream}"));
-        let built = shelf.build(upstream);
-        waits.finish_and_clear();
-        Ok(built?)
     }
 }
 

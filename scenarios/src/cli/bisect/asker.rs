@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::super::spinner;
+use super::super::against::build;
 use super::Search;
 use crate::bisect::{Ask, Asked, Prober, Shown};
 use crate::upstream::{Answer, Build, Built, Upstream};
@@ -33,10 +33,8 @@ impl<'a, At: ToString> Asker<'a, At> {
         let upstream = self.upstream(at);
         let name = upstream.to_string();
         if !self.builds.contains_key(&name) {
-            let waits = spinner(format!("building against capnp-rpc {upstream}"));
-            let built = self.search.shelf.build(&upstream);
-            waits.finish_and_clear();
-            self.builds.insert(name.clone(), built?);
+            let built = build(self.search.shelf, &upstream)?;
+            self.builds.insert(name.clone(), built);
         }
         Ok(&self.builds[&name])
     }
