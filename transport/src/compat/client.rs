@@ -148,6 +148,8 @@ pub fn send_streaming(
 ///
 /// # Errors
 /// Upstream's own; and always where it cannot do that ([`Feature::EarlyPipeline`]).
+///
+/// [`Feature::EarlyPipeline`]: super::Feature::EarlyPipeline
 pub fn set_pipeline(results: &mut AnyResults) -> capnp::Result<()> {
     #[cfg(capnp_early_pipeline)]
     return results.set_pipeline();
