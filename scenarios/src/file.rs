@@ -30,6 +30,7 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder or the disk refuses.
+#[cfg(feature = "cli")]
 pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
     match fs::read_to_string(path) {
         Ok(written) if written == text => Ok(()),

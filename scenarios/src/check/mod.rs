@@ -26,7 +26,9 @@ pub use leak::origin;
 pub use leak::{LeftGroup, leaves_heap, left_groups, left_heap};
 pub use nondeterminism::nondeterministic;
 pub use panicked::panicked;
-pub use words::{Place, kin_of};
+pub use words::Place;
+#[cfg(feature = "cli")]
+pub use words::kin_of;
 
 /// What is wrong, in the order in which one run's findings are ranked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -30,6 +30,7 @@ pub(super) fn joined(kinds: &BTreeSet<&str>) -> String {
 
 /// The kin of a finding with this signature: each place in it without version and line, and an
 /// error of upstream's without its fields.
+#[cfg(feature = "cli")]
 pub fn kin_of(signature: &str) -> String {
     let is_site = |word: &str| {
         let Some((package, path)) = word.split_once('/') else {
