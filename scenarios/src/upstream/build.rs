@@ -137,6 +137,10 @@ impl Shelf {
         }
         let sources = upstream.sources(&self.cache, &mut self.cargo(), &self.pins);
         self.unless_interrupted()?;
+        if let (Err(_), Upstream::Release(version)) = (&sources, upstream) {
+            // That there is no such release is said best by the list of those that there are.
+            self.releases(&[version])?;
+        }
         let sources = match sources? {
             Built::Yes(sources) => sources,
             Built::Skipped(why) => return Ok(Built::Skipped(why)),
