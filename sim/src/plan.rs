@@ -721,7 +721,7 @@ good = "0.26.2"
 
     #[test]
     fn the_releases_of_a_mended_bug_are_read_and_written() {
-        let head = "documented = \"no\"\n";
+        let head = "upstream = \"capnp-rpc-0.27.3\"\n";
         let with = |releases: &str| TEXT.replace(head, &format!("{head}{releases}"));
         let text = with(RELEASES);
         let plan = Plan::read(&text, vocabulary).expect("a legal plan");
