@@ -48,7 +48,10 @@ impl Scenario for PlantedEarly {
         let hasty = strikes(sim);
         disconnect(sim, |end| {
             Vat::upon(sim, Side::Client, end, None, |network| match hasty {
-                true => Box::new(Hasty(network, true)),
+                true => Box::new(Hasty {
+                    inner: network,
+                    asks: true,
+                }),
                 false => network,
             })
         })
@@ -86,7 +89,10 @@ impl Scenario for PlantedUnasked {
         let deaf = strikes(sim);
         disconnect(sim, |end| {
             Vat::through(sim, Side::Client, end, None, |network| match deaf {
-                true => Box::new(Hasty(network, false)),
+                true => Box::new(Hasty {
+                    inner: network,
+                    asks: false,
+                }),
                 false => network,
             })
         })
@@ -127,50 +133,58 @@ fn disconnect(sim: &Sim, client: impl FnOnce(End) -> Vat) -> Result<(), Stopped>
 }
 
 /// Passes everything on, a shutdown too if it says so, and says at once that it is complete.
-struct Hasty(AnyNetwork, bool);
+struct Hasty {
+    inner: AnyNetwork,
+    /// Whether a shutdown is asked for at all.
+    asks: bool,
+}
 
 impl VatNetwork<Side> for Hasty {
     fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
-        let connection = self.0.connect(host)?;
-        Some(Box::new(HastyConnection(connection, self.1)))
+        let inner = self.inner.connect(host)?;
+        let asks = self.asks;
+        Some(Box::new(HastyConnection { inner, asks }))
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
-        let asks = self.1;
-        Promise::from_future(self.0.accept().map_ok(move |connection| {
-            Box::new(HastyConnection(connection, asks)) as Box<dyn Connection<Side>>
+        let asks = self.asks;
+        Promise::from_future(self.inner.accept().map_ok(move |inner| {
+            Box::new(HastyConnection { inner, asks }) as Box<dyn Connection<Side>>
         }))
     }
 
     fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
-        self.0.drive_until_shutdown()
+        self.inner.drive_until_shutdown()
     }
 }
 
-struct HastyConnection(Box<dyn Connection<Side>>, bool);
+struct HastyConnection {
+    inner: Box<dyn Connection<Side>>,
+    asks: bool,
+}
 
 impl Connection<Side> for HastyConnection {
     fn get_peer_vat_id(&self) -> Side {
-        self.0.get_peer_vat_id()
+        self.inner.get_peer_vat_id()
     }
 
     fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
-        self.0.new_outgoing_message(first_segment_words)
+        self.inner.new_outgoing_message(first_segment_words)
     }
 
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
-        self.0.receive_incoming_message()
+        self.inner.receive_incoming_message()
     }
 
     with_streaming! {
         fn new_stream(&mut self) -> (Box<dyn capnp_rpc::FlowController>, Promise<(), Error>) {
-            self.0.new_stream()
+            self.inner.new_stream()
         }
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
-        if self.1 {
-            drop(self.0.shutdown(result));
+        if self.asks {
+            drop(self.inner.shutdown(result));
         }
         Promise::ok(())
     }
