@@ -14,7 +14,7 @@ use semver::Version;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::package::Package;
-use super::sources::{CRATES, Pins, Sources};
+use super::sources::{Pins, Sources, scratch};
 use super::{Upstream, releases, workspace};
 use crate::file;
 
@@ -32,8 +32,6 @@ pub enum Built<T> {
 pub struct Build {
     /// What it was built against.
     pub upstream: Upstream,
-    /// The crates with their versions: `capnp-rpc 0.26.1`.
-    pub crates: [String; 3],
     /// The program.
     pub executable: PathBuf,
     /// What tells it from all other builds: a hash of its bytes.
@@ -96,15 +94,11 @@ impl Shelf {
         let mut trouble = String::new();
         if all.is_empty() || lacking(&all).is_some() {
             let folder = self.cache.join("releases/newest");
-            fs::create_dir_all(&folder)?;
-            let manifest = "[package]\nname = \"newest\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
-                            [dependencies]\ncapnp-rpc = \"*\"\n";
-            file::write(&folder.join("Cargo.toml"), manifest)?;
-            file::write(&folder.join("lib.rs"), "")?;
+            let manifest = scratch(&folder, "capnp-rpc = \"*\"\n")?;
             let mut cargo = self.cargo();
             cargo
                 .args(["generate-lockfile", "--quiet", "--manifest-path"])
-                .arg(folder.join("Cargo.toml"));
+                .arg(manifest);
             let output = output_of(&mut cargo)?;
             self.unless_interrupted()?;
             if !output.status.success() {
@@ -155,13 +149,8 @@ impl Shelf {
         };
         // The next build replaces the one in the target folder.
         let (executable, id) = keep(&executable, &home.join("programs"))?;
-        let mut crates = CRATES
-            .iter()
-            .zip(&sources.versions)
-            .map(|(name, version)| format!("{name} {version}"));
         Ok(Built::Yes(Build {
             upstream: upstream.clone(),
-            crates: std::array::from_fn(|_| crates.next().unwrap_or_default()),
             executable,
             id,
             asked: self.cache.join("asked"),

@@ -81,16 +81,11 @@ impl Sources {
     ) -> io::Result<Built<Self>> {
         let name = format!("{version}{}", pins.suffix());
         let folder = home.join(&name);
-        let mut manifest = format!(
-            "[package]\nname = \"upstream\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
-             [dependencies]\ncapnp-rpc = \"={version}\"\n"
-        );
+        let mut dependencies = format!("capnp-rpc = \"={version}\"\n");
         for (name, version) in &pins.0 {
-            manifest += &format!("{name} = \"={version}\"\n");
+            dependencies += &format!("{name} = \"={version}\"\n");
         }
-        fs::create_dir_all(&folder)?;
-        file::write_new(&folder.join("Cargo.toml"), &manifest)?;
-        file::write_new(&folder.join("lib.rs"), "")?;
+        let manifest = scratch(&folder, &dependencies)?;
         cargo.args([
             "metadata",
             "--quiet",
@@ -98,7 +93,7 @@ impl Sources {
             "1",
             "--manifest-path",
         ]);
-        let output = output_of(cargo.arg(folder.join("Cargo.toml")))?;
+        let output = output_of(cargo.arg(manifest))?;
         if !output.status.success() {
             let why = complaint(&output.stderr);
             // The release is there; what is pinned may not go with it.
@@ -186,6 +181,20 @@ impl Upstream {
             Self::Checkout { dir, rev } => Sources::of_checkout(&cache.join("checkouts"), dir, rev),
         }
     }
+}
+
+/// Makes a package that is there for its dependencies only: for cargo to resolve and to fetch them.
+/// Its manifest.
+pub(super) fn scratch(folder: &Path, dependencies: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let manifest = folder.join("Cargo.toml");
+    let text = format!(
+        "[package]\nname = \"upstream\"\nedition = \"2021\"\n\n[workspace]\n\n[lib]\npath = \"lib.rs\"\n\n\
+         [dependencies]\n{dependencies}"
+    );
+    file::write_new(&manifest, &text)?;
+    file::write_new(&folder.join("lib.rs"), "")?;
+    Ok(manifest)
 }
 
 /// Name and version of the package in a folder.
