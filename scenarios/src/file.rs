@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file whole or not at all.
 ///
@@ -36,6 +36,19 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
         Ok(written) if written == text => Ok(()),
         _ => write(path, text),
     }
+}
+
+/// The plan files of a folder, `*.toml`, in the order of their names.
+///
+/// # Errors
+/// The folder cannot be read, or is not there.
+pub fn plans(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let files = fs::read_dir(folder).map_err(|error| at(folder, error))?;
+    let paths = files.map(|file| file.map(|file| file.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|it| it == "toml"));
+    paths.sort();
+    Ok(paths)
 }
 
 /// An error that names what it is about.

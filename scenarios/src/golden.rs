@@ -14,6 +14,7 @@ use std::path::Path;
 
 use dismantle_sim::Plan;
 
+use crate::file;
 use crate::growth::{self, Metric, Series, measure};
 use crate::harness::{Harness, Order};
 use crate::report::{Destruction, RunReport};
@@ -71,12 +72,8 @@ impl Golden {
 /// A file cannot be read, or is no plan of one of these scenarios.
 pub fn plans(folder: &Path, scenarios: &[&dyn Scenario]) -> io::Result<Vec<(String, Plan)>> {
     let mut plans = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    for path in file::plans(folder)? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
         let known = |name: &str| find(scenarios, name).map(vocabulary);
         let plan = Plan::read(&std::fs::read_to_string(&path)?, known);
         let complain = |error| io::Error::other(format!("{}: {error}", path.display()));

@@ -15,6 +15,7 @@ use dismantle_transport::compat::CAPNP_RPC_VERSION;
 
 use crate::catalogue::BUILT_IN;
 use crate::check::{Blame, Finding};
+use crate::file;
 use crate::scenario::{find, vocabulary};
 
 /// The release of capnp-rpc that the built-in findings are of.
@@ -91,17 +92,10 @@ impl Known {
         folder: &Path,
         vocabulary: impl Fn(&str) -> Option<Vocabulary>,
     ) -> io::Result<()> {
-        let files = match fs::read_dir(folder) {
+        let paths = match file::plans(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            files => files.map_err(|error| complain(folder, &error))?,
+            paths => paths?,
         };
-        let paths = files.map(|file| file.map(|file| file.path()));
-        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
-        paths.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "toml")
-        });
-        paths.sort();
         for path in paths {
             let text = fs::read_to_string(&path).map_err(|error| complain(&path, &error))?;
             let plan = Plan::read(&text, &vocabulary).map_err(|error| complain(&path, &error))?;

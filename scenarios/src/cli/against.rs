@@ -8,8 +8,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use semver::Version;
 
-use super::bisect::limits;
-use super::words::{Words, line};
+use super::words::{Words, limits, line};
 use super::{Console, Ended, Exit, Failure, spinner};
 use crate::upstream::{Build, Built, Package, Pins, Shelf, Upstream};
 

@@ -14,7 +14,7 @@ use self::asker::Asker;
 pub(super) use self::asker::shown;
 use self::outcome::Outcome;
 use super::against::Builds;
-use super::words::Words;
+use super::words::limits;
 use super::{Console, Ended, Exit, Failure, grow};
 use crate::bisect::git::{Commit, Commits, is_ancestor};
 use crate::bisect::{Ask, Change, Compare, Course, Found, Ordered, Progress, Wanted, bisect};
@@ -284,11 +284,6 @@ pub(super) fn kept_for(plan: &Plan) -> Vec<String> {
     let kin = plan.releases.iter().map(|releases| &releases.kin);
     let all = plan.signature.iter().chain(kin).chain(&plan.also);
     all.cloned().collect()
-}
-
-/// The limits of runs that were given: every build has them, too.
-pub(super) fn limits() -> Vec<String> {
-    Words::of_this_call().options(&["--memory", "--spin"])
 }
 
 impl Search<'_> {

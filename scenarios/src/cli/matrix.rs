@@ -2,7 +2,6 @@
 
 mod versions;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Args;
 
 use super::against::Builds;
-use super::bisect::{kept_for, limits, shown, to_go_on};
+use super::bisect::{kept_for, shown, to_go_on};
 use super::fuzz::progress_bar;
+use super::words::limits;
 use super::{Console, Ended, Exit, Failure};
 use crate::file;
 use crate::matrix::{Cell, Matrix, Row, fill};
@@ -123,15 +123,7 @@ fn rows(console: &Console, paths: &[PathBuf]) -> Result<Vec<Row>, Failure> {
 }
 
 fn plans_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let at = |error: io::Error| Failure::input(format!("{}: {error}", folder.display()));
-    let files = fs::read_dir(folder).map_err(at)?;
-    let files = files.map(|file| file.map(|file| file.path()));
-    let mut files = files.collect::<io::Result<Vec<_>>>().map_err(at)?;
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
-    files.sort();
+    let files = file::plans(folder)?;
     match files.is_empty() {
         true => Err(Failure::input(format!(
             "{}: no plan (*.toml) in it",

@@ -49,6 +49,11 @@ impl Words {
     }
 }
 
+/// The limits of runs that were given: every build has them, too.
+pub(super) fn limits() -> Vec<String> {
+    Words::of_this_call().options(&["--memory", "--spin"])
+}
+
 /// Words as a line for a shell.
 pub(super) fn line(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
