@@ -67,7 +67,7 @@ pub use entropy::asked_bytes;
 pub use executor::{JoinHandle, Pending, Spawner};
 pub use fault::{Fault, Kind, report_faults};
 pub use name::{Name, hash};
-pub use panics::{Panic, inject_panic, source_path};
+pub use panics::{Panic, inject_panic, raised_elsewhere, source_path};
 pub use plan::{Limits, Plan, PlanError, Vocabulary};
 pub use probe::Probe;
 pub use releases::Releases;

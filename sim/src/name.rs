@@ -62,6 +62,15 @@ impl Name {
         }
     }
 
+    /// The same owner and number with this kind.
+    pub const fn with_kind(self, kind: &'static str) -> Self {
+        let name = Self::new(self.owner, kind);
+        match self.index {
+            Some(index) => name.with_index(index),
+            None => name,
+        }
+    }
+
     /// Whose it is: `client`.
     pub const fn owner(&self) -> &'static str {
         self.owner

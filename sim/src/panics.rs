@@ -68,13 +68,26 @@ pub(crate) fn is_injected(payload: &(dyn Any + Send)) -> bool {
     payload.is::<Injected>()
 }
 
+/// Records what code in another language has thrown, as a panic of this thread: one that is about
+/// to end the process, say. On a thread without a run it does nothing.
+pub fn raised_elsewhere(site: String, message: String) {
+    if ACTIVE.get() {
+        keep(Panic { site, message });
+    }
+}
+
 fn store(info: &PanicHookInfo<'_>) {
     let pause = uncounted();
     let site = info.location().map_or_else(String::new, |location| {
         format!("{}:{}", source_path(location.file()), location.line())
     });
     let message = info.payload_as_str().unwrap_or("(not a string)").to_owned();
-    let panic = Panic { site, message };
+    keep(Panic { site, message });
+    drop(pause);
+}
+
+fn keep(panic: Panic) {
+    let pause = uncounted();
     RECORDER.with_borrow(|recorder| {
         if let Some(recorder) = recorder {
             recorder.panic(&panic);

@@ -187,14 +187,26 @@ impl Sim {
                 Ok(None)
             }
             Err(_) => {
-                self.event(PANIC, self.culprit(), [0, 0]);
-                let pause = uncounted();
-                self.0.panics.borrow_mut().extend(panics::take());
-                drop(pause);
-                self.0.stopped.set(true);
+                self.stop();
                 Err(Stopped)
             }
         }
+    }
+
+    /// What code under test in another language has thrown where it must not, out of a destructor
+    /// say: a panic with this place, `capnp-0.9.2/src/kj/async.c++:99`. It ends the run.
+    pub fn threw(&self, site: String, message: String) {
+        panics::raised_elsewhere(site, message);
+        self.stop();
+    }
+
+    /// The panics until now end the run.
+    fn stop(&self) {
+        self.event(PANIC, self.culprit(), [0, 0]);
+        let pause = uncounted();
+        self.0.panics.borrow_mut().extend(panics::take());
+        drop(pause);
+        self.0.stopped.set(true);
     }
 
     pub(super) fn culprit(&self) -> Name {

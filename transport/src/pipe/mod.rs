@@ -293,6 +293,26 @@ impl Writer {
     pub(crate) fn pipe(&self) -> &Pipe {
         &self.0
     }
+
+    /// Bytes accepted and not yet read.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.0.backlog_bytes()
+    }
+
+    /// Ends this direction, as a close does that waits for nothing.
+    pub fn shut(&self) {
+        self.0.shut();
+    }
+
+    /// Whether the reader is gone, or the connection: not because this end was closed.
+    pub fn is_lost(&self) -> bool {
+        self.0.0.borrow().is_lost()
+    }
+
+    /// Ends when nothing can be written any more, for whatever reason.
+    pub fn poll_dead(&mut self, context: &Context<'_>) -> Poll<()> {
+        self.0.0.borrow_mut().poll_dead(context)
+    }
 }
 
 impl AsyncWrite for Writer {

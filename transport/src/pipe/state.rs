@@ -441,7 +441,22 @@ impl State {
 
     /// Whether no byte can be written any more, if the writer knows of it or not.
     pub(super) fn is_dead(&self) -> bool {
-        self.reset || self.broken.write || self.closed || self.reader_gone
+        self.is_lost() || self.broken.write || self.closed
+    }
+
+    /// Whether there is nobody who could read what was written.
+    pub(super) fn is_lost(&self) -> bool {
+        self.reset || self.reader_gone
+    }
+
+    /// Ends when no byte can be written any more.
+    pub(super) fn poll_dead(&mut self, context: &Context<'_>) -> Poll<()> {
+        match self.is_dead() {
+            true => Poll::Ready(()),
+            false => self
+                .writer
+                .wait(&self.sim, "the end of", self.name, context),
+        }
     }
 
     fn writable(&self) -> io::Result<()> {

@@ -1,0 +1,149 @@
+//! Vats: the library's own `TwoPartyClient` and `TwoPartyServer`.
+
+use dismantle_sim::{Name, Tracked};
+
+use super::capability::{Capability, Waiting};
+use super::event_loop::{EventLoop, Thrown};
+use super::ffi;
+use super::stream::Stream;
+
+/// A side of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Connects.
+    Client,
+    /// Accepts.
+    Server,
+}
+
+/// A `TwoPartyClient`, which may serve as well, destroyed when it is dropped, and then its stream.
+pub struct Vat(Tracked<Raw>);
+
+struct Raw {
+    raw: *mut ffi::Vat,
+    on: EventLoop,
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // SAFETY: it is the only owner.
+        self.on.0.run(|| unsafe { ffi::dk_vat_delete(self.raw) });
+    }
+}
+
+impl Vat {
+    /// A vat on `stream`; a server has a bootstrap capability.
+    pub fn new(
+        on: &EventLoop,
+        name: Name,
+        stream: Stream,
+        side: Side,
+        bootstrap: Option<&Capability>,
+    ) -> Self {
+        let bootstrap = bootstrap.map_or(std::ptr::null_mut(), Capability::raw);
+        let is_server = (side == Side::Server).into();
+        // SAFETY: the shim takes the stream, and a reference to the capability.
+        let raw =
+            on.0.run(|| unsafe { ffi::dk_vat_new(stream.raw, bootstrap, is_server) });
+        let raw = Raw {
+            raw,
+            on: on.clone(),
+        };
+        Self(on.sim().track(name, raw))
+    }
+
+    /// The peer's bootstrap capability.
+    pub fn bootstrap(&self, name: Name) -> Capability {
+        let on = &self.0.on;
+        // SAFETY: it lives as long as this.
+        let raw = on.0.run(|| unsafe { ffi::dk_vat_bootstrap(self.0.raw) });
+        Capability::own(on, name, raw)
+    }
+
+    /// Waits for `onDisconnect`.
+    pub fn disconnected(&self, name: Name) -> Waiting {
+        Waiting::on(&self.0.on, name, |waiter| {
+            // SAFETY: it lives as long as this.
+            unsafe { ffi::dk_vat_disconnected(self.0.raw, waiter) }
+        })
+    }
+
+    /// `shutdownWrite` of its stream.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub fn shut_write(&self) -> Result<(), Thrown> {
+        // SAFETY: it lives as long as this.
+        self.0
+            .on
+            .0
+            .call(|| unsafe { ffi::dk_vat_shut_write(self.0.raw) })
+    }
+
+    /// `abortRead` of its stream.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub fn abort_read(&self) -> Result<(), Thrown> {
+        // SAFETY: it lives as long as this.
+        self.0
+            .on
+            .0
+            .call(|| unsafe { ffi::dk_vat_abort_read(self.0.raw) })
+    }
+
+    /// Messages that wait for those before them to be written, as the library counts them.
+    pub fn queued(&self) -> u64 {
+        // SAFETY: it lives as long as this.
+        self.0
+            .on
+            .0
+            .run(|| unsafe { ffi::dk_vat_queued(self.0.raw) })
+    }
+}
+
+/// A `TwoPartyServer`, destroyed with all its connections when it is dropped.
+pub struct Server(Tracked<RawServer>);
+
+struct RawServer {
+    raw: *mut ffi::Server,
+    on: EventLoop,
+}
+
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        // SAFETY: it is the only owner.
+        self.on.0.run(|| unsafe { ffi::dk_server_delete(self.raw) });
+    }
+}
+
+impl Server {
+    /// Serves `bootstrap` to whoever connects.
+    pub fn new(name: Name, bootstrap: &Capability) -> Self {
+        let on = bootstrap.on();
+        // SAFETY: the shim takes a reference to the capability.
+        let raw = on.0.run(|| unsafe { ffi::dk_server_new(bootstrap.raw()) });
+        let raw = RawServer {
+            raw,
+            on: on.clone(),
+        };
+        Self(on.sim().track(name, raw))
+    }
+
+    /// Accepts a connection.
+    pub fn accept(&self, stream: Stream) {
+        // SAFETY: the shim takes the stream.
+        self.0
+            .on
+            .0
+            .run(|| unsafe { ffi::dk_server_accept(self.0.raw, stream.raw) });
+    }
+
+    /// Waits until no connection is left.
+    pub fn drained(&self, name: Name) -> Waiting {
+        Waiting::on(&self.0.on, name, |waiter| {
+            // SAFETY: it lives as long as this.
+            unsafe { ffi::dk_server_drained(self.0.raw, waiter) }
+        })
+    }
+}
