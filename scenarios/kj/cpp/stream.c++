@@ -146,6 +146,11 @@ Stream* dk_stream_new(Loop* loop, void* host) noexcept {
   return within<Stream*>(*loop, nullptr, [&]() { return new Stream(*loop, host); });
 }
 
+// For one that nobody took.
+void dk_stream_delete(Stream* stream) noexcept {
+  within(stream->loop, [&]() { own(stream); });
+}
+
 void dk_stream_poll(Stream* stream) noexcept {
   within(stream->loop, [&]() { stream->poll(); });
 }

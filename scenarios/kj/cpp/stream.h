@@ -39,4 +39,9 @@ class Stream final : public kj::AsyncIoStream {
   kj::Maybe<kj::ForkedPromise<void>> whenDisconnected;
 };
 
+// Takes over what `dk_stream_new` has made.
+inline kj::Own<Stream> own(Stream* stream) {
+  return kj::Own<Stream>(stream, kj::_::HeapDisposer<Stream>::instance);
+}
+
 }  // namespace dismantle

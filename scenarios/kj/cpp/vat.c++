@@ -9,12 +9,10 @@ namespace dismantle {
 
 // `TwoPartyClient` serves either side of a connection.
 struct Vat {
-  Vat(Loop& loop, Stream* stream, capnp::rpc::twoparty::Side side)
-      : loop(loop), stream(stream, kj::_::HeapDisposer<Stream>::instance), client(*stream) {}
+  Vat(Loop& loop, Stream* stream)
+      : loop(loop), stream(own(stream)), client(*stream) {}
   Vat(Loop& loop, Stream* stream, Capability& bootstrap, capnp::rpc::twoparty::Side side)
-      : loop(loop),
-        stream(stream, kj::_::HeapDisposer<Stream>::instance),
-        client(*stream, bootstrap.client, side) {}
+      : loop(loop), stream(own(stream)), client(*stream, bootstrap.client, side) {}
 
   Loop& loop;
   // Behind it in the order of destruction.
@@ -38,7 +36,7 @@ Vat* dk_vat_new(Stream* stream, Capability* bootstrap, int is_server) noexcept {
   auto& loop = stream->loop;
   return within<Vat*>(loop, nullptr, [&]() {
     auto side = is_server ? capnp::rpc::twoparty::Side::SERVER : capnp::rpc::twoparty::Side::CLIENT;
-    if (bootstrap == nullptr) return new Vat(loop, stream, side);
+    if (bootstrap == nullptr) return new Vat(loop, stream);
     return new Vat(loop, stream, *bootstrap, side);
   });
 }
@@ -83,7 +81,7 @@ Server* dk_server_new(Capability* bootstrap) noexcept {
 // Takes the stream, and keeps it for as long as the connection lives.
 void dk_server_accept(Server* server, Stream* stream) noexcept {
   within(server->loop, [&]() {
-    server->server.accept(kj::Own<Stream>(stream, kj::_::HeapDisposer<Stream>::instance));
+    server->server.accept(own(stream));
   });
 }
 

@@ -165,6 +165,7 @@ impl Future for Answer {
 
 /// A promise of the library's that is waited for. Dropping it destroys the promise.
 pub struct Waiting {
+    #[expect(dead_code, reason = "its drop ends the wait")]
     raw: Tracked<RawWait>,
     waiter: Rc<Waiter>,
 }
@@ -220,7 +221,6 @@ impl Future for Waiting {
     type Output = Result<Option<Capability>, Failure>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let _ = &self.raw;
         if let Some(outcome) = self.waiter.outcome.take() {
             return Poll::Ready(outcome);
         }

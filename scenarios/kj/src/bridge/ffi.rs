@@ -49,6 +49,7 @@ unsafe extern "C" {
 
     pub(super) fn dk_stream_new(on: *mut Loop, host: *mut c_void) -> *mut Stream;
     pub(super) fn dk_stream_poll(it: *mut Stream);
+    pub(super) fn dk_stream_delete(it: *mut Stream);
 
     pub(super) fn dk_vat_new(
         stream: *mut Stream,

@@ -28,7 +28,8 @@ pub enum Shutdown {
 
 /// A stream that no vat has yet.
 pub struct Stream {
-    pub(super) raw: *mut ffi::Stream,
+    raw: *mut ffi::Stream,
+    on: EventLoop,
 }
 
 /// What the shim's stream calls.
@@ -78,7 +79,24 @@ impl Stream {
             Poll::Pending
         });
         on.sim().spawn(Name::new(on.owner(), "io"), task);
-        Self { raw }
+        Self {
+            raw,
+            on: on.clone(),
+        }
+    }
+
+    /// Gives it to a part of the shim that takes it.
+    pub(super) fn into_raw(mut self) -> *mut ffi::Stream {
+        std::mem::replace(&mut self.raw, std::ptr::null_mut())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.raw.is_null() {
+            // SAFETY: it is the only owner, as nobody took it.
+            self.on.0.run(|| unsafe { ffi::dk_stream_delete(self.raw) });
+        }
     }
 }
 

@@ -42,9 +42,10 @@ impl Vat {
     ) -> Self {
         let bootstrap = bootstrap.map_or(std::ptr::null_mut(), Capability::raw);
         let is_server = (side == Side::Server).into();
+        let stream = stream.into_raw();
         // SAFETY: the shim takes the stream, and a reference to the capability.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_vat_new(stream.raw, bootstrap, is_server) });
+            on.0.run(|| unsafe { ffi::dk_vat_new(stream, bootstrap, is_server) });
         let raw = Raw {
             raw,
             on: on.clone(),
@@ -132,11 +133,12 @@ impl Server {
 
     /// Accepts a connection.
     pub fn accept(&self, stream: Stream) {
+        let stream = stream.into_raw();
         // SAFETY: the shim takes the stream.
         self.0
             .on
             .0
-            .run(|| unsafe { ffi::dk_server_accept(self.0.raw, stream.raw) });
+            .run(|| unsafe { ffi::dk_server_accept(self.0.raw, stream) });
     }
 
     /// Waits until no connection is left.
