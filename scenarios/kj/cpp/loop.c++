@@ -55,6 +55,13 @@ namespace {
   }
   std::abort();
 }
+
+// Before `main`: what the library makes once in a process belongs to no run.
+[[maybe_unused]] const bool installed = [] {
+  std::set_terminate(terminating);
+  kj::getExceptionCallback();
+  return true;
+}();
 }  // namespace
 
 }  // namespace dismantle
@@ -62,8 +69,6 @@ namespace {
 using namespace dismantle;
 
 extern "C" {
-
-void dk_install() noexcept { std::set_terminate(terminating); }
 
 Loop* dk_loop_new(void* host) noexcept {
   return shielded<Loop*>(nullptr, [&]() { return new Loop(host); });

@@ -49,7 +49,6 @@ impl EventLoop {
             raw: Cell::new(std::ptr::null_mut()),
             waker: RefCell::new(None),
         });
-        host::install();
         // SAFETY: the state outlives the loop, which it deletes when it is dropped.
         let raw = state.run(|| unsafe { ffi::dk_loop_new(Rc::as_ptr(&state).cast_mut().cast()) });
         state.raw.set(raw);

@@ -41,8 +41,6 @@ pub(super) const BROKEN: isize = -3;
 // SAFETY of all: they do not unwind, and take null only where `Option` is said. Handles are made
 // and deleted by the functions that say so, each on the thread that made it.
 unsafe extern "C" {
-    pub(super) fn dk_install();
-
     pub(super) fn dk_loop_new(host: *mut c_void) -> *mut Loop;
     pub(super) fn dk_loop_turn(it: *mut Loop) -> c_int;
     pub(super) fn dk_loop_delete(it: *mut Loop);

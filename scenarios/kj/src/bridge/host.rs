@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Once;
 
 use dismantle_sim::raised_elsewhere;
 
@@ -19,13 +18,6 @@ thread_local! {
     static PANIC: Cell<Option<Box<dyn Any + Send>>> = const { Cell::new(None) };
     static THROWN: RefCell<Option<Thrown>> = const { RefCell::new(None) };
     static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Once in a process: what happens when the library gives up.
-pub(super) fn install() {
-    static ONCE: Once = Once::new();
-    // SAFETY: it only sets the handler of `std::terminate`.
-    ONCE.call_once(|| unsafe { ffi::dk_install() });
 }
 
 /// Goes on with a panic that was caught here, now that no C++ is on the stack above Rust's.
