@@ -2,7 +2,8 @@
 //!
 //! The upstream of these tests is a small one: three crates of one line each, as releases in a
 //! folder that cargo takes for its registry, and as commits of a repository. The program that is
-//! built against them says what upstream's line tells it to.
+//! built against them says what upstream's line tells it to. Of the C++ library a release is a header
+//! with such a line, and the program a package two folders deep in a workspace.
 
 #![expect(
     clippy::disallowed_methods,
@@ -31,14 +32,24 @@ const RELEASES: [(&str, &str); 9] = [
     ("0.23.0", "good"),
 ];
 
+/// Installed releases of the C++ library, and what the program says that is built with them.
+const INSTALLED: [(&str, &str); 4] = [
+    ("0.9.2", "bad"),
+    ("1.0.0", "does not compile"),
+    ("1.2.0", "good"),
+    ("1.10.0", "good"),
+];
+
 struct World {
     folder: tempfile::TempDir,
+    manifest: &'static str,
 }
 
 impl World {
     fn new() -> Self {
         let world = Self {
             folder: tempfile::tempdir().expect("a folder"),
+            manifest: "package/Cargo.toml",
         };
         let mut index = b"\x03\x02\0\0\0etag: \"1\"\0".to_vec();
         for (version, state) in RELEASES {
@@ -61,11 +72,90 @@ impl World {
         );
         world.write("home/config.toml", &config);
         world.write_bytes("home/registry/index/x/.cache/ca/pn/capnp-rpc", &index);
-        world.program();
+        world.write(
+            "package/Cargo.toml",
+            "[package]\nname = \"small\"\nversion = \"1.0.0\"\nedition = \"2021\"\n\n[workspace]\n\n\
+             [[bin]]\nname = \"dismantle\"\npath = \"main.rs\"\n\n[dependencies]\n\
+             capnp = \">=0.20\"\ncapnp-futures = \">=0.20\"\ncapnp-rpc = \">=0.20\"\n",
+        );
+        world.write("package/main.rs", &world.program("capnp_rpc::SAYS"));
         world.write(
             "plan.toml",
             "dismantle = 1\nscenario = \"pipeline\"\nsignature = \"hang call\"\n",
         );
+        world
+    }
+
+    /// One whose program has a C++ library in it, by a build script and another package of its
+    /// workspace; its lock file has a release of capnp-rpc that is not the newest.
+    fn with_kj() -> Self {
+        let world = Self {
+            manifest: "workspace/scenarios/kj/Cargo.toml",
+            ..Self::new()
+        };
+        for (version, state) in INSTALLED {
+            let header = format!("user/dismantle/kj/{version}/include/says.h");
+            world.write(&header, state);
+        }
+        world.write("user/dismantle/kj/1.1.0/lib/libkj.a", "no headers");
+        let package = "edition = { workspace = true }\nversion = { workspace = true }\n";
+        world.write(
+            "workspace/Cargo.toml",
+            "[workspace]\nresolver = \"2\"\nmembers = [\"harness\", \"scenarios/kj\"]\n\
+             default-members = [\"harness\"]\n\n\
+             [workspace.package]\nversion = \"1.0.0\"\nedition = \"2021\"\n\n\
+             [workspace.dependencies]\nharness = { path = \"harness\", version = \"1.0.0\" }\n\
+             capnp = \">=0.20\"\ncapnp-futures = \">=0.20\"\ncapnp-rpc = \">=0.20\"\n",
+        );
+        world.write(
+            "workspace/harness/Cargo.toml",
+            &format!(
+                "[package]\nname = \"harness\"\n{package}\n[dependencies]\n\
+                 capnp = {{ workspace = true }}\ncapnp-futures = {{ workspace = true }}\n\
+                 capnp-rpc = {{ workspace = true }}\n"
+            ),
+        );
+        world.write(
+            "workspace/harness/src/lib.rs",
+            "pub const RPC: &str = capnp_rpc::SAYS[0];\n",
+        );
+        world.write(
+            world.manifest,
+            &format!(
+                "[package]\nname = \"small-kj\"\n{package}\n[package.metadata.dismantle]\nkj = true\n\n\
+                 [[bin]]\nname = \"dismantle\"\npath = \"src/main.rs\"\n\n\
+                 [dependencies]\nharness = {{ workspace = true }}\n"
+            ),
+        );
+        world.write("workspace/scenarios/kj/cpp/shim.h", "// says\n");
+        world.write(
+            "workspace/scenarios/kj/build.rs",
+            r#"fn main() {
+    println!("cargo::rerun-if-env-changed=DISMANTLE_KJ");
+    println!("cargo::rerun-if-changed=cpp");
+    assert!(std::fs::exists("cpp/shim.h").unwrap());
+    let version = std::env::var("DISMANTLE_KJ").unwrap_or("1.2.0".to_owned());
+    let cache = std::env::var("XDG_CACHE_HOME").unwrap();
+    let header = format!("{cache}/dismantle/kj/{version}/include/says.h");
+    let state = std::fs::read_to_string(header).unwrap();
+    assert!(state != "does not compile", "error: not this one");
+    println!("cargo::rustc-env=KJ={version}");
+    println!("cargo::rustc-env=STATE={state}");
+}
+"#,
+        );
+        let says =
+            "[env!(\"KJ\").to_owned() + \" with \" + harness::RPC, env!(\"STATE\").to_owned()]";
+        world.write("workspace/scenarios/kj/src/main.rs", &world.program(says));
+        let mut cargo = Command::new("cargo");
+        cargo.args(["generate-lockfile", "--manifest-path"]);
+        cargo.arg(world.path("workspace/Cargo.toml"));
+        let output = world.settings(&mut cargo).output().expect("it starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let lock = fs::read_to_string(world.path("workspace/Cargo.lock")).expect("written");
+        let older = lock.replace("\"0.23.0\"", "\"0.22.1\"");
+        assert_ne!(older, lock);
+        world.write("workspace/Cargo.lock", &older);
         world
     }
 
@@ -105,15 +195,9 @@ impl World {
         self.write(&format!("{folder}/.cargo-checksum.json"), "{\"files\":{}}");
     }
 
-    /// The program under the name of the one that is tested; it notes when it is run, and hangs
-    /// while there is a file that names its version.
-    fn program(&self) {
-        self.write(
-            "package/Cargo.toml",
-            "[package]\nname = \"small\"\nversion = \"1.0.0\"\nedition = \"2021\"\n\n[workspace]\n\n\
-             [[bin]]\nname = \"dismantle\"\npath = \"main.rs\"\n\n[dependencies]\n\
-             capnp = \">=0.20\"\ncapnp-futures = \">=0.20\"\ncapnp-rpc = \">=0.20\"\n",
-        );
+    /// The sources of a program in the place of the one that is tested; it notes when it is run, and
+    /// hangs while there is a file that names its version. Version and state are those of `says`.
+    fn program(&self, says: &str) -> String {
         let finding = json!({"class": "hang", "signature": "hang call", "kin": "hang call",
             "site": null, "detail": "client/call/0", "blame": "upstream"});
         let mut clean = clean();
@@ -132,18 +216,18 @@ impl World {
             "law": "LAW", "per_item": 1.0, "overflow_at": {}});
         let ran = self.path("ran");
         let hangs = self.path("hangs");
-        let main = format!(
+        format!(
             r###"use std::io::Write;
 
 fn main() {{
-    let [version, state] = capnp_rpc::SAYS;
+    let [version, state] = {says};
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut ran = std::fs::File::options().create(true).append(true).open({ran:?}).unwrap();
     writeln!(ran, "{{version}} {{}}", arguments.join(" ")).unwrap();
     while std::fs::read_to_string({hangs:?}).is_ok_and(|it| it.trim() == version) {{
         std::thread::sleep(std::time::Duration::from_millis(20));
     }}
-    let (line, law) = match state {{
+    let (line, law) = match &state[..] {{
         "good" => (r##"{clean}"##, "O(1)"),
         "bad" => (r##"{bad}"##, "O(n)"),
         _ => {{
@@ -157,17 +241,24 @@ fn main() {{
     }}
 }}
 "###
-        );
-        self.write("package/main.rs", &main);
+        )
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dismantle"));
         command.args(arguments);
         command.args(["--cache", &self.text("cache")]);
-        command.args(["--manifest-path", &self.text("package/Cargo.toml")]);
+        command.args(["--manifest-path", &self.text(self.manifest)]);
+        self.settings(&mut command);
+        command
+    }
+
+    /// The environment of this world.
+    fn settings<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("CARGO_HOME", self.path("home"));
-        for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
+        command.env("XDG_CACHE_HOME", self.path("user"));
+        let all = ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"];
+        for name in all.into_iter().chain(["DISMANTLE_KJ"]) {
             command.env_remove(name);
         }
         command
@@ -634,6 +725,140 @@ fn against_runs_the_build_and_ends_with_125_where_there_is_nothing_to_replay() {
     );
     let notes = fs::read_dir(world.path("package/program")).expect("it is there");
     assert_eq!(notes.count(), 1);
+}
+
+#[test]
+fn releases_of_the_cpp_library_are_upstreams_of_a_package_that_has_it() {
+    let world = World::with_kj();
+    let plan = world.text("plan.toml");
+    let lock = fs::read(world.path("workspace/Cargo.lock")).expect("it is there");
+    let against = |version: &str| {
+        let mut against = world.command(&["--json", "against", version]);
+        against.args(["--", "replay", &plan]);
+        against
+    };
+    let says = |command: &mut Command| {
+        let output = command.output().expect("it starts");
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        json_lines(&output)[0]["upstream"].clone()
+    };
+    // With the release of capnp-rpc that the package's own lock file has, and in turn.
+    for version in ["0.9.2", "1.2.0", "0.9.2"] {
+        let upstream = says(&mut against(&format!("kj:{version}")));
+        assert_eq!(upstream, format!("capnp-rpc-{version} with 0.22.1"));
+    }
+    // Against another release of capnp-rpc it has the library that it would have.
+    for version in ["0.9.2", "1.10.0"] {
+        let mut against = against("0.20.1");
+        let upstream = says(against.env("DISMANTLE_KJ", version));
+        assert_eq!(upstream, format!("capnp-rpc-{version} with 0.20.1"));
+    }
+    let output = against("kj:1.0.0").output().expect("it starts");
+    assert_eq!(status(&output), 125);
+    let said = stderr(&output);
+    assert!(
+        said.contains("cannot be built against Cap'n Proto for C++ 1.0.0: "),
+        "{said}"
+    );
+
+    // Ten comes after nine, and what has no headers is not there.
+    let matrix = |versions: &str| world.run(&["matrix", &plan, "--versions", versions, "--json"]);
+    let cells = json_lines(&matrix("kj:0.9.2..=kj:1.10.0,0.20.3,kj:0.9.2"));
+    let cells = cells.iter().map(|line| {
+        let upstream = line["upstream"].as_str().unwrap_or("all");
+        format!("{upstream} {}", line["cell"].as_str().unwrap_or_default())
+    });
+    assert_eq!(
+        cells.collect::<Vec<_>>(),
+        [
+            "kj:0.9.2 finding",
+            "kj:1.0.0 skipped",
+            "kj:1.2.0 clean",
+            "kj:1.10.0 clean",
+            "0.20.3 clean",
+            "all ",
+        ]
+    );
+
+    let line = found(&world.bisect("kj:1.10.0", "kj:0.9.2", &["--json"]));
+    assert_eq!(
+        (&line["dependency"], &line["change"]),
+        (&json!("capnproto"), &json!("fix"))
+    );
+    assert_eq!(
+        (&line["last_bad"], &line["first_good"]),
+        (&json!("kj:0.9.2"), &json!("kj:1.2.0"))
+    );
+    assert_eq!(line["skipped"][0]["upstream"], "kj:1.0.0");
+    let replay = line["replay"].as_str().expect("text");
+    assert!(replay.contains(" kj:0.9.2 -- replay "), "{replay}");
+    let again = line["again"].as_str().expect("text");
+    assert!(again.contains("--good kj:1.2.0 --bad kj:0.9.2"), "{again}");
+
+    // The ends may be the plan's own.
+    let of_itself = "dismantle = 1\nscenario = \"pipeline\"\n\n[releases]\nkin = \"hang call\"\n\
+                     bad = \"kj:0.9.2\"\ngood = \"kj:1.2.0\"\n";
+    world.write("plan.toml", of_itself);
+    let text = world.run(&["bisect", &plan]);
+    let expected = "Cap'n Proto for C++ was mended after kj:0.9.2, which is bad, and at the latest \
+                    with kj:1.2.0";
+    assert!(stdout(&text).starts_with(expected), "{text:?}");
+
+    let not_installed =
+        "Cap'n Proto for C++ 1.1.0 is not installed: run scenarios/kj/install 1.1.0";
+    let bisect = |good, bad| world.bisect(good, bad, &[]);
+    for (output, message) in [
+        (
+            against("kj:1.1.0").output().expect("it starts"),
+            not_installed,
+        ),
+        (matrix("kj:1.2.0,kj:1.1.0"), not_installed),
+        (bisect("kj:1.1.0", "kj:0.9.2"), not_installed),
+        (
+            bisect("kj:1.2.0", "0.20.3"),
+            "nothing is between kj:1.2.0 and 0.20.3",
+        ),
+        (
+            matrix("kj:2.0.0.."),
+            "no installed release of Cap'n Proto for C++",
+        ),
+        (
+            world.run(&[
+                "matrix",
+                &plan,
+                "--versions",
+                "kj:0.9.2",
+                "--with",
+                "capnp=0.20.0",
+            ]),
+            "beside a release of capnp-rpc only",
+        ),
+    ] {
+        assert_eq!(status(&output), 2, "{output:?}");
+        assert!(stderr(&output).contains(message), "{output:?}");
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(
+        fs::read(world.path("workspace/Cargo.lock")).expect("it is there"),
+        lock
+    );
+
+    // A package without it.
+    let world = World {
+        manifest: "package/Cargo.toml",
+        ..world
+    };
+    let mut against = world.command(&["against", "kj:0.9.2"]);
+    let against = against.args(["--", "replay", &plan]).output();
+    for output in [
+        against.expect("it starts"),
+        world.run(&["matrix", &plan, "--versions", "kj:0.9.2.."]),
+        world.bisect("kj:1.2.0", "kj:0.9.2", &[]),
+    ] {
+        assert_eq!(status(&output), 2, "{output:?}");
+        let message = "`dismantle` has no C++ library in it: its package, small, does not say";
+        assert!(stderr(&output).contains(message), "{output:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //! bad = "0.26.1"                      # the last that shows it
 //! good = "0.26.2"                     # the next, which does not
 //! ```
+//!
+//! A release is written as on the command line: one of the C++ library is `kj:1.3.0`.
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use semver::Version;
 
 use super::words::{Words, limits, line};
 use super::{Console, Ended, Exit, Failure, spinner};
-use crate::upstream::{Build, Built, Package, Pins, Shelf, Upstream};
+use crate::upstream::{Build, Built, Package, Pins, Shelf, Upstream, user_cache};
 
 /// Where builds are kept, and what they are builds of.
 #[derive(Args)]
@@ -31,7 +31,8 @@ pub(super) struct Builds {
 /// What `against` takes.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A release of capnp-rpc such as 0.26.1, or `git:DIR@REV`
+    /// A release of capnp-rpc such as 0.26.1, or a commit of it as `git:DIR@REV`; or an installed
+    /// release of the C++ library such as kj:1.3.0
     #[arg(value_name = "V")]
     upstream: Upstream,
     #[command(flatten)]
@@ -52,8 +53,8 @@ pub(super) fn against(console: &mut Console, arguments: &Arguments) -> Ended {
         Built::Skipped(why) => {
             return Err(Failure {
                 message: format!(
-                    "cannot be built against capnp-rpc {}: {why}",
-                    arguments.upstream
+                    "cannot be built against {}: {why}",
+                    arguments.upstream.words()
                 ),
                 status: CANNOT,
             });
@@ -101,7 +102,7 @@ pub(super) fn words(upstream: &str) -> Vec<String> {
 
 /// The program against this upstream; says what takes so long.
 pub(super) fn build(shelf: &Shelf, upstream: &Upstream) -> io::Result<Built<Build>> {
-    let waits = spinner(format!("building against capnp-rpc {upstream}"));
+    let waits = spinner(format!("building against {}", upstream.words()));
     let built = shelf.build(upstream);
     waits.finish_and_clear();
     built
@@ -112,7 +113,8 @@ impl Console {
     pub(super) fn shelf(&self, builds: &Builds) -> Result<Shelf, Failure> {
         let cache = match &builds.cache {
             Some(cache) => cache.clone(),
-            None => cache_folder()?,
+            None => user_cache()
+                .ok_or_else(|| Failure::input("no home folder: name a folder with --cache"))?,
         };
         let pins = Pins::of(builds.with.clone()).map_err(Failure::input)?;
         let package = Package::of_this_program(builds.manifest_path.as_deref())?;
@@ -123,16 +125,4 @@ impl Console {
             self.interrupted.clone(),
         )?)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a user's settings; no run depends on them"
-)]
-fn cache_folder() -> Result<PathBuf, Failure> {
-    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = home.filter(|home| home.is_absolute());
-    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    let home = home.ok_or_else(|| Failure::input("no home folder: name a folder with --cache"))?;
-    Ok(home.join("dismantle"))
 }

@@ -19,7 +19,7 @@ use super::{Console, Ended, Exit, Failure, grow};
 use crate::bisect::git::{Commit, Commits, is_ancestor};
 use crate::bisect::{Ask, Change, Compare, Course, Found, Ordered, Progress, Wanted, bisect};
 use crate::growth::{Law, Metric};
-use crate::upstream::{Shelf, Upstream};
+use crate::upstream::{Library, Shelf, Upstream};
 
 /// What `bisect` takes.
 #[derive(Args)]
@@ -27,8 +27,9 @@ pub(super) struct Arguments {
     /// The plan file. Where nothing else is compared, it is bad where the plan shows the finding
     /// that it was kept for, in whatever release and line
     pub(super) plan: PathBuf,
-    /// Where it is good: a release of capnp-rpc such as 0.26.2, with --git a commit. Without this
-    /// and --bad: what the plan says of itself in `[releases]`
+    /// Where it is good: a release of capnp-rpc such as 0.26.2 or of the C++ library such as
+    /// kj:1.3.0, with --git a commit. Without this and --bad: what the plan says of itself in
+    /// `[releases]`
     #[arg(long, value_name = "V", requires = "bad")]
     good: Option<String>,
     /// Where it is bad; if that is the older one, it is the fix that is looked for
@@ -226,26 +227,36 @@ struct Search<'a> {
 /// Over all releases between the two ends.
 fn releases(console: &mut Console, search: &Search<'_>) -> Ended {
     let read = |text: &str| {
-        let version = Version::parse(text);
-        version.map_err(|error| {
+        let (library, version) = Library::split(text);
+        let version = Version::parse(version).map_err(|error| {
             let hint = "expected a release such as 0.26.1; commits are bisected with --git DIR";
             Failure::input(format!("`{text}`: {error}: {hint}"))
-        })
+        });
+        Ok::<_, Failure>((library, version?))
     };
-    let (good, bad) = (read(&search.good)?, read(&search.bad)?);
-    let mut between = search.shelf.releases(&[&good, &bad])?;
+    let (library, good) = read(&search.good)?;
+    let (other, bad) = read(&search.bad)?;
+    if library != other {
+        let [one, other] = [library, other].map(Library::name);
+        return Err(Failure::input(format!(
+            "nothing is between {} and {}: one is a release of {one}, the other of {other}",
+            search.good, search.bad
+        )));
+    }
+    let mut between = search.shelf.releases(library, &[&good, &bad])?;
     let change = match good < bad {
         true => Change::Regression,
         false => Change::Fix,
     };
     let [old, new] = change.pair([&good, &bad]);
     between.retain(|version| old <= version && version <= new);
+    let upstream = |version| Upstream::Release(library, version);
+    let between: Vec<Upstream> = between.into_iter().map(upstream).collect();
+    let ends = [good, bad].map(upstream);
     let mut course = || Ok(Ordered::new(between.clone()));
-    let mut asker = Asker::new(search, |version: &Version| {
-        Upstream::Release(version.clone())
-    });
-    let text = Version::to_string;
-    let found = search.run(console, &mut asker, change, [good, bad], &mut course, &text)?;
+    let mut asker = Asker::new(search, Upstream::clone);
+    let text = Upstream::to_string;
+    let found = search.run(console, &mut asker, change, ends, &mut course, &text)?;
     let outcome = Outcome::of(console, search, &mut asker, change, &found)?;
     outcome.print(console)?;
     Ok(Exit::Clean)

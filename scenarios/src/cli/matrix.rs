@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
+use semver::Version;
 
 use super::against::Builds;
 use super::bisect::{kept_for, shown, to_go_on};
@@ -24,7 +25,8 @@ pub(super) struct Arguments {
     #[arg(value_name = "PLAN|DIR", required = true)]
     plans: Vec<PathBuf>,
     /// The upstreams: the releases of A..B, half open, or of A..=B, or of A.. to the newest;
-    /// or one as `against` takes it; or several of all these with commas between
+    /// or one as `against` takes it; or several of all these with commas between. Of the C++
+    /// library: the installed ones of kj:A..kj:B, in the same ways
     #[arg(long, value_name = "A..B")]
     versions: String,
     /// Print the table as Markdown
@@ -45,11 +47,8 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     let chosen = versions::read(&arguments.versions).map_err(Failure::input)?;
     let rows = rows(console, &arguments.plans)?;
     let shelf = console.shelf(&arguments.builds)?;
-    let releases = match versions::are_commits(&chosen) {
-        true => Vec::new(),
-        false => shelf.releases(&versions::named(&chosen))?,
-    };
-    let upstreams = versions::choose(&chosen, &releases).map_err(Failure::input)?;
+    let releases = |library, wanted: &[&Version]| shelf.releases(library, wanted);
+    let upstreams = versions::choose(&chosen, releases)?;
     let bar = progress_bar(Some((rows.len() * upstreams.len()) as u64), "cells");
     let built = AtomicUsize::new(0);
     let quiet = console.json;
@@ -60,7 +59,7 @@ pub(super) fn run(console: &mut Console, arguments: &Arguments) -> Ended {
     };
     let mut build = |upstream: &Upstream| -> io::Result<Result<Build, String>> {
         let number = built.fetch_add(1, Ordering::Relaxed) + 1;
-        bar.set_message(format!("; building against capnp-rpc {upstream}"));
+        bar.set_message(format!("; building against {}", upstream.words()));
         let build = shelf.build(upstream)?;
         let count = upstreams.len();
         Ok(match build {

@@ -168,8 +168,9 @@ enum Command {
     /// Run a command of this same program, built against another release or commit of upstream
     ///
     /// The program is built from the same sources in a cache folder, with capnp, capnp-futures and
-    /// capnp-rpc pinned exactly; nothing is written beside your package. Exit status 125 says that
-    /// it cannot be built there, or that a plan cannot be replayed.
+    /// capnp-rpc pinned exactly, or, if it has the C++ library in it, with another release of that;
+    /// nothing is written beside your package. Exit status 125 says that it cannot be built there,
+    /// or that a plan cannot be replayed.
     Against(against::Arguments),
     /// Find the release, or the commit, of upstream that made a plan go wrong, or right
     ///

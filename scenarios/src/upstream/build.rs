@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::package::Package;
 use super::sources::{Pins, Sources, scratch};
-use super::{Upstream, releases, workspace};
+use super::{Library, Upstream, kj, releases, workspace};
 use crate::file;
 
 /// What was wanted, or why it cannot be had of this upstream: it cannot be built there, say.
@@ -76,13 +76,26 @@ impl Shelf {
         &self.cache
     }
 
-    /// All releases of capnp-rpc in ascending order, those taken back left out.
-    ///
-    /// It is cargo's own list as it was last read, or read now if one of `wanted` is not in it.
+    /// All releases of a library in ascending order: of capnp-rpc those that are published and not
+    /// taken back, of the C++ one those that are installed.
     ///
     /// # Errors
-    /// There is no such release, or no list.
-    pub fn releases(&self, wanted: &[&Version]) -> io::Result<Vec<Version>> {
+    /// One of `wanted` is not among them, or there is no list; or the package has no C++ library.
+    pub fn releases(&self, library: Library, wanted: &[&Version]) -> io::Result<Vec<Version>> {
+        match library {
+            Library::CapnpRpc => self.published(wanted),
+            Library::Kj if self.package.has_kj() => kj::releases(wanted),
+            Library::Kj => Err(io::Error::other(format!(
+                "`{}` has no C++ library in it: its package, {}, does not say `kj = true` in \
+                 `[package.metadata.dismantle]`, as dismantle-kj does",
+                self.package.program, self.package.manifest.name
+            ))),
+        }
+    }
+
+    /// Those of capnp-rpc: cargo's own list as it was last read, or read now if one of `wanted` is
+    /// not in it.
+    fn published(&self, wanted: &[&Version]) -> io::Result<Vec<Version>> {
         let home = cargo_home()?;
         let lacking = |all: &[Version]| {
             wanted
@@ -124,16 +137,20 @@ impl Shelf {
     /// The machine is to blame, or there is no such upstream.
     pub fn build(&self, upstream: &Upstream) -> io::Result<Built<Build>> {
         let _alone = self.lock()?;
-        if matches!(upstream, Upstream::Checkout { .. }) && self.pins != Pins::default() {
-            return Err(io::Error::other(
-                "crates can be pinned beside a release only, not beside a commit",
-            ));
+        let takes_pins = matches!(upstream, Upstream::Release(Library::CapnpRpc, _));
+        if !takes_pins && self.pins != Pins::default() {
+            return Err(io::Error::other(format!(
+                "crates can be pinned beside a release of capnp-rpc only, not beside {upstream}"
+            )));
+        }
+        if let Upstream::Release(Library::Kj, version) = upstream {
+            self.releases(Library::Kj, &[version])?;
         }
         let sources = upstream.sources(&self.cache, &mut self.cargo(), &self.pins);
         self.unless_interrupted()?;
-        if let (Err(_), Upstream::Release(version)) = (&sources, upstream) {
+        if let (Err(_), Upstream::Release(library, version)) = (&sources, upstream) {
             // That there is no such release is said best by the list of those that there are.
-            self.releases(&[version])?;
+            self.releases(*library, &[version])?;
         }
         let sources = match sources? {
             Built::Yes(sources) => sources,
@@ -176,6 +193,9 @@ impl Shelf {
         cargo.args(["--features", &self.package.features().join(",")]);
         cargo.arg("--target-dir").arg(self.cache.join("target"));
         cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
+        if let Some(version) = &sources.kj {
+            cargo.env(kj::VARIABLE, version.to_string());
+        }
         let output = output_of(&mut cargo)?;
         self.unless_interrupted()?;
         let log = home.join("build.log");

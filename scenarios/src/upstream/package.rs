@@ -92,6 +92,12 @@ impl Package {
         manifest.parent().unwrap_or(Path::new("/"))
     }
 
+    /// Whether the C++ library is built into it, which it says by `kj = true` in
+    /// `[package.metadata.dismantle]`.
+    pub(super) fn has_kj(&self) -> bool {
+        self.manifest.metadata["dismantle"]["kj"] == true
+    }
+
     /// The features that the program is not built without.
     pub(super) fn features(&self) -> Vec<String> {
         let mut targets = self.targets();

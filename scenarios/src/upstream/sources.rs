@@ -1,4 +1,4 @@
-//! The sources of an upstream: three crates, each in a folder.
+//! The sources of an upstream: three crates, each in a folder, or which C++ library it is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,13 +10,13 @@ use std::str::FromStr;
 use cargo_metadata::Metadata;
 use semver::Version;
 
-use super::Upstream;
 use super::build::{Built, complaint, is_of_the_sources, output_of};
+use super::{Library, Upstream};
 use crate::file;
 use crate::git::command;
 
-/// The crates of upstream.
-pub const CRATES: [&str; 3] = ["capnp", "capnp-futures", "capnp-rpc"];
+/// The crates that come with capnp-rpc, which is the last of them.
+const CRATES: [&str; 3] = ["capnp", "capnp-futures", "capnp-rpc"];
 
 /// Releases of crates that are pinned by hand: `capnp-futures=0.19.0`.
 ///
@@ -63,12 +63,21 @@ impl Pins {
 /// The sources of an upstream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sources {
-    /// The folder of each crate, in the order of [`CRATES`].
-    pub folders: [PathBuf; 3],
-    /// Their versions.
-    pub versions: [Version; 3],
-    /// A name for files: `0.26.1`, or the commit.
+    /// The crates of capnp-rpc, capnp first; none if the package's own stay.
+    pub crates: Vec<Crate>,
+    /// The release of the C++ library that the package's build script is to take, if that is the
+    /// upstream.
+    pub kj: Option<Version>,
+    /// A name for files: `0.26.1`, `kj-0.9.2`, or the commit.
     pub name: String,
+}
+
+/// One crate of upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Crate {
+    pub name: &'static str,
+    pub folder: PathBuf,
+    pub version: Version,
 }
 
 impl Sources {
@@ -151,18 +160,38 @@ impl Sources {
     }
 
     fn of(folders: &BTreeMap<String, (PathBuf, Version)>, name: String) -> io::Result<Built<Self>> {
-        let found = CRATES.map(|name| folders.get(name));
-        let [Some(capnp), Some(futures), Some(rpc)] = found else {
-            return Ok(Built::Skipped(
-                "it has not all of capnp, capnp-futures and capnp-rpc".to_owned(),
-            ));
-        };
-        let three = [capnp, futures, rpc];
-        Ok(Built::Yes(Self {
-            folders: three.map(|(folder, _)| folder.clone()),
-            versions: three.map(|(_, version)| version.clone()),
-            name,
-        }))
+        let found = CRATES.iter().map(|name| {
+            let (folder, version) = folders.get(*name)?.clone();
+            Some(Crate {
+                name,
+                folder,
+                version,
+            })
+        });
+        Ok(match found.collect() {
+            Some(crates) => Built::Yes(Self {
+                crates,
+                kj: None,
+                name,
+            }),
+            None => {
+                Built::Skipped("it has not all of capnp, capnp-futures and capnp-rpc".to_owned())
+            }
+        })
+    }
+
+    /// The crate of this name, if it is one of these.
+    pub fn named(&self, name: &str) -> Option<&Crate> {
+        self.crates.iter().find(|it| it.name == name)
+    }
+
+    /// Those of an installed release of the C++ library.
+    fn of_kj(version: &Version) -> Self {
+        Self {
+            crates: Vec::new(),
+            kj: Some(version.clone()),
+            name: format!("kj-{version}"),
+        }
     }
 }
 
@@ -175,9 +204,10 @@ impl Upstream {
         pins: &Pins,
     ) -> io::Result<Built<Sources>> {
         match self {
-            Self::Release(version) => {
+            Self::Release(Library::CapnpRpc, version) => {
                 Sources::of_release(&cache.join("releases"), cargo, version, pins)
             }
+            Self::Release(Library::Kj, version) => Ok(Built::Yes(Sources::of_kj(version))),
             Self::Checkout { dir, rev } => Sources::of_checkout(&cache.join("checkouts"), dir, rev),
         }
     }

@@ -1,8 +1,8 @@
 //! The generated workspace: a package as it is, against an upstream.
 //!
 //! Its manifest is written from what cargo says of the package, with the three crates of upstream
-//! replaced; everything else in the package's folder is linked to. Its lock file begins as the
-//! package's own, so that all other dependencies are the same.
+//! replaced, if that is capnp-rpc; everything else in the package's folder is linked to. Its lock
+//! file begins as the package's own, so that all other dependencies are the same.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::package::Package;
-use super::sources::{CRATES, Sources};
+use super::sources::Sources;
 use crate::file;
 
 /// What writes generated code, in build scripts: of upstream too, and of the same minor.
@@ -32,7 +32,7 @@ pub(super) fn generate(folder: &Path, package: &Package, sources: &Sources) -> i
     let manifest = manifest(package, sources).map_err(io::Error::other)?;
     let written = folder.join("Cargo.toml");
     let lock = match fs::read_to_string(package.root.join("Cargo.lock")) {
-        Ok(lock) => without_upstream(&lock).map_err(io::Error::other)?,
+        Ok(lock) => without_upstream(&lock, sources).map_err(io::Error::other)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
@@ -138,14 +138,14 @@ fn manifest(package: &Package, sources: &Sources) -> Result<String, String> {
             }
         }
     }
-    let mut patch = patches(&package.root)?;
+    let mut patch = patches(&package.root, sources)?;
     let all = patch
         .entry("crates-io")
         .or_insert_with(|| Table::new().into());
     let all = all.as_table_mut().ok_or("a patch that is no table")?;
-    for (name, folder) in CRATES.iter().zip(&sources.folders) {
-        let folder = folder.to_str().ok_or("a path that is no text")?;
-        all.insert((*name).to_owned(), one("path", folder));
+    for it in &sources.crates {
+        let folder = it.folder.to_str().ok_or("a path that is no text")?;
+        all.insert(it.name.to_owned(), one("path", folder));
     }
     let manifest = Manifest {
         package: head,
@@ -168,7 +168,12 @@ fn version(version: &Version, sources: &Sources) -> String {
     let apart = if version.build.is_empty() { '+' } else { '.' };
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let upstream: String = sources.name.chars().map(plain).collect();
-    format!("{version}{apart}capnp-rpc-{upstream}")
+    let library = if sources.kj.is_some() {
+        ""
+    } else {
+        "capnp-rpc-"
+    };
+    format!("{version}{apart}{library}{upstream}")
 }
 
 /// Level 1 for all but the harness and the package itself, which are compiled anew for each
@@ -221,10 +226,12 @@ fn dependencies(all: &[Dependency], sources: &Sources) -> Result<Table, String> 
 fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
     let mut table = Table::new();
     let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
-    if let Some(at) = CRATES.iter().position(|name| *name == dependency.name) {
-        put("version", format!("={}", sources.versions[at]).into());
-    } else if dependency.name == COMPILER {
-        let Version { major, minor, .. } = sources.versions[0];
+    if let Some(of_upstream) = sources.named(&dependency.name) {
+        put("version", format!("={}", of_upstream.version).into());
+    } else if dependency.name == COMPILER
+        && let Some(capnp) = sources.crates.first()
+    {
+        let Version { major, minor, .. } = capnp.version;
         put("version", format!("{major}.{minor}").into());
     } else {
         let takes_any = dependency.req.comparators.is_empty();
@@ -263,7 +270,7 @@ fn of(dependency: &Dependency, sources: &Sources) -> Result<Table, String> {
 }
 
 /// What the package's workspace takes from elsewhere, upstream left out.
-fn patches(root: &Path) -> Result<Table, String> {
+fn patches(root: &Path, sources: &Sources) -> Result<Table, String> {
     let manifest =
         fs::read_to_string(root.join("Cargo.toml")).map_err(|error| error.to_string())?;
     let mut manifest: Table = manifest
@@ -274,7 +281,7 @@ fn patches(root: &Path) -> Result<Table, String> {
     };
     for (_, patch) in patches.iter_mut() {
         let Value::Table(patch) = patch else { continue };
-        patch.retain(|name, _| !CRATES.contains(&name));
+        patch.retain(|name, _| sources.named(name).is_none());
         for (_, from) in patch.iter_mut() {
             if let Some(Value::String(path)) = from.get_mut("path") {
                 *path = root.join(&path).to_string_lossy().into_owned();
@@ -284,8 +291,11 @@ fn patches(root: &Path) -> Result<Table, String> {
     Ok(patches)
 }
 
-/// A lock file without upstream's crates: cargo finds them again, in the patches.
-fn without_upstream(lock: &str) -> Result<String, toml::de::Error> {
+/// A lock file without upstream's crates, if it has such: cargo finds them again, in the patches.
+fn without_upstream(lock: &str, sources: &Sources) -> Result<String, toml::de::Error> {
+    if sources.crates.is_empty() {
+        return Ok(lock.to_owned());
+    }
     let mut lock: Table = lock.parse()?;
     if let Some(Value::Array(packages)) = lock.get_mut("package") {
         let name = |package: &Value| {
@@ -294,7 +304,7 @@ fn without_upstream(lock: &str) -> Result<String, toml::de::Error> {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
-        let is_upstream = |name: String| CRATES.contains(&name.as_str()) || name == COMPILER;
+        let is_upstream = |name: String| sources.named(&name).is_some() || name == COMPILER;
         packages.retain(|package| !name(package).is_some_and(is_upstream));
     }
     Ok(lock.to_string())
@@ -310,7 +320,8 @@ pub(super) fn check(folder: &Path, sources: &Sources) -> io::Result<Option<Strin
     };
     let lock: Table = lock.parse().map_err(io::Error::other)?;
     let packages = lock.get("package").and_then(Value::as_array);
-    for (name, version) in CRATES.iter().zip(&sources.versions) {
+    for of_upstream in &sources.crates {
+        let (name, version) = (of_upstream.name, &of_upstream.version);
         let of_name = |package: &&Value| package.get("name").and_then(Value::as_str) == Some(name);
         let all = packages.into_iter().flatten().filter(of_name);
         let versions: Vec<_> = all

@@ -13,7 +13,7 @@ use crate::bisect::git::Commit;
 use crate::bisect::{Ask, Change, Found, Judge, Probed, Prober, Shown, Verdict};
 use crate::check::kin_of;
 use crate::diff::{Diff, Side};
-use crate::upstream::CRATES;
+use crate::upstream::Library;
 
 /// What a place came to, as a JSON line.
 #[derive(Clone, Debug, Serialize)]
@@ -92,6 +92,8 @@ pub(super) struct Outcome {
     again: String,
     #[serde(skip)]
     neighbours: [String; 2],
+    #[serde(skip)]
+    library: Library,
 }
 
 impl Outcome {
@@ -141,14 +143,15 @@ impl Outcome {
             }
             text
         });
-        let upstream = asker.upstream(bad).to_string();
+        let upstream = asker.upstream(bad);
+        let library = upstream.library();
         let again = [
             ("--good", &good.to_string()[..]),
             ("--bad", &bad.to_string()),
         ];
         Ok(Self {
             kind: "regression",
-            dependency: CRATES[2],
+            dependency: library.dependency(),
             change,
             last_good: of(Change::Regression, good),
             first_bad: of(Change::Regression, bad),
@@ -168,9 +171,10 @@ impl Outcome {
             commit: None,
             diff: diff(asker, judge, [good, bad], change)?,
             warnings,
-            replay: replay(console, search, judge, &upstream),
+            replay: replay(console, search, judge, &upstream.to_string()),
             again: line(&Words::of_this_call().with(&again)),
             neighbours,
+            library,
         })
     }
 
@@ -195,16 +199,12 @@ impl Outcome {
             Change::Regression => ("went wrong", &self.last_good, "good", &self.first_bad),
             Change::Fix => ("was mended", &self.last_bad, "bad", &self.first_good),
         };
-        let (old, new) = (named(old), named(new));
+        let (old, new, library) = (named(old), named(new), self.library.name());
         let mut text = match self.skipped.is_empty() {
-            true => format!(
-                "{} {went} with {new}; {old} is the last {was} one\n",
-                self.dependency
-            ),
+            true => format!("{library} {went} with {new}; {old} is the last {was} one\n"),
             false => format!(
-                "{} {went} after {old}, which is {was}, and at the latest with {new}; \
+                "{library} {went} after {old}, which is {was}, and at the latest with {new}; \
                  {} between them cannot be judged\n",
-                self.dependency,
                 self.skipped.len()
             ),
         };

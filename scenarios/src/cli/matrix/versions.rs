@@ -1,14 +1,17 @@
-//! Which upstreams a user means: `0.13.0..0.28.0`, `0.19.0,0.19.1`, `git:DIR@REV`.
+//! Which upstreams a user means: `0.13.0..0.28.0`, `0.19.0,kj:1.3.0`, `git:DIR@REV`.
+
+use std::io;
 
 use semver::Version;
 
-use crate::upstream::Upstream;
+use crate::upstream::{Library, Upstream};
 
 /// One of what stands between commas.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Part {
-    /// The releases from the first on and before the second, or with it.
+    /// The releases of a library from the first on and before the second, or with it.
     Range {
+        library: Library,
         from: Version,
         to: Option<Version>,
         is_closed: bool,
@@ -36,7 +39,15 @@ fn part_of(text: &str) -> Result<Part, String> {
         Some(to) => (to, true),
         None => (to, false),
     };
+    let (library, from) = Library::split(from);
     let from = version(from, true).map_err(|why| complain(&why))?;
+    let (other, to) = match to {
+        "" => (library, to),
+        to => Library::split(to),
+    };
+    if other != library {
+        return Err(complain(&"its ends are of two libraries"));
+    }
     let to = match (to, is_closed) {
         ("", false) => None,
         (to, is_closed) => Some(version(to, !is_closed).map_err(|why| complain(&why))?),
@@ -45,6 +56,7 @@ fn part_of(text: &str) -> Result<Part, String> {
         return Err(complain(&"it runs backwards"));
     }
     Ok(Part::Range {
+        library,
         from,
         to,
         is_closed,
@@ -60,44 +72,49 @@ fn version(text: &str, may_be_short: bool) -> Result<Version, semver::Error> {
     Version::parse(&padded)
 }
 
-/// Whether no release is among them.
-pub(super) fn are_commits(parts: &[Part]) -> bool {
-    let mut parts = parts.iter();
-    parts.all(|part| matches!(part, Part::One(Upstream::Checkout { .. })))
-}
-
-/// The releases that are named themselves: there have to be such.
-pub(super) fn named(parts: &[Part]) -> Vec<&Version> {
-    let named = parts.iter().filter_map(|part| match part {
-        Part::One(Upstream::Release(version)) => Some(version),
-        _ => None,
-    });
-    named.collect()
-}
-
-/// The upstreams, in the order in which they were named; each once.
-pub(super) fn choose(parts: &[Part], releases: &[Version]) -> Result<Vec<Upstream>, String> {
+/// The upstreams, in the order in which they were named; each once. All releases of a library are
+/// as `releases` says, which takes those that have to be among them.
+pub(super) fn choose(
+    parts: &[Part],
+    releases: impl Fn(Library, &[&Version]) -> io::Result<Vec<Version>>,
+) -> io::Result<Vec<Upstream>> {
     let mut chosen = Vec::new();
     for part in parts {
         let these: Vec<Upstream> = match part {
-            Part::One(upstream) => vec![upstream.clone()],
+            Part::One(upstream) => {
+                if let Upstream::Release(library, version) = upstream {
+                    releases(*library, &[version])?;
+                }
+                vec![upstream.clone()]
+            }
             Part::Range {
+                library,
                 from,
                 to,
                 is_closed,
             } => {
-                let is_in = |version: &&Version| {
+                let is_in = |version: &Version| {
                     let ends = to.as_ref();
-                    from <= *version
-                        && ends.is_none_or(|to| *version < to || (*is_closed && *version == to))
+                    from <= version
+                        && ends.is_none_or(|to| version < to || (*is_closed && version == to))
                 };
-                let these = releases.iter().filter(is_in).cloned();
-                these.map(Upstream::Release).collect()
+                let mut these = releases(*library, &[])?;
+                these.retain(is_in);
+                if these.is_empty() {
+                    return Err(io::Error::other(match library {
+                        Library::CapnpRpc => "--versions: no release is in one of the ranges",
+                        Library::Kj => {
+                            "--versions: no installed release of Cap'n Proto for C++ is in one of \
+                             the ranges"
+                        }
+                    }));
+                }
+                let these = these.into_iter();
+                these
+                    .map(|version| Upstream::Release(*library, version))
+                    .collect()
             }
         };
-        if these.is_empty() {
-            return Err("--versions: no release is in one of the ranges".to_owned());
-        }
         for upstream in these {
             if !chosen.contains(&upstream) {
                 chosen.push(upstream);
@@ -112,9 +129,19 @@ mod tests {
     use super::*;
 
     fn chosen(text: &str) -> Result<String, String> {
-        let releases = ["0.12.9", "0.13.0", "0.13.1", "0.14.0", "0.15.0", "0.15.10"];
-        let releases = releases.map(|version| version.parse().expect(version));
-        let chosen = choose(&read(text)?, &releases)?;
+        let releases = |library, wanted: &[&Version]| {
+            let all = match library {
+                Library::CapnpRpc => "0.12.9 0.13.0 0.13.1 0.14.0 0.15.0 0.15.10",
+                Library::Kj => "0.9.2 1.3.0",
+            };
+            let all = all.split(' ').map(|it| it.parse().expect(it));
+            let all: Vec<Version> = all.collect();
+            match wanted.iter().all(|it| all.contains(it)) {
+                true => Ok(all),
+                false => Err(io::Error::other("it is not there")),
+            }
+        };
+        let chosen = choose(&read(text)?, releases).map_err(|error| error.to_string())?;
         let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
         Ok(chosen.join(" "))
     }
@@ -129,6 +156,12 @@ mod tests {
             ("0.15.10,0.13.1", "0.15.10 0.13.1"),
             ("0.13.0..0.14.0, 0.13.1..=0.14.0", "0.13.0 0.13.1 0.14.0"),
             ("0.14.0,git:../a..b@HEAD~2", "0.14.0 git:../a..b@HEAD~2"),
+            ("kj:0.9.2..=kj:1.3.0", "kj:0.9.2 kj:1.3.0"),
+            ("kj:0.9..kj:1.3", "kj:0.9.2"),
+            (
+                "kj:1.0.0..,0.15.0,kj:0.9.2,kj:1.3.0",
+                "kj:1.3.0 0.15.0 kj:0.9.2",
+            ),
         ];
         for (text, expected) in all {
             assert_eq!(chosen(text).as_deref(), Ok(expected), "{text}");
@@ -146,6 +179,12 @@ mod tests {
             ("0.16.0..0.17.0", "no release"),
             ("0.14.0..0.14.0", "no release"),
             ("0.14.0,", "such as"),
+            ("kj:0.9", "expected a release"),
+            ("kj:0.9.2..1.3.0", "two libraries"),
+            ("0.13.0..=kj:1.3.0", "two libraries"),
+            ("kj:1.3.0..=kj:0.9.2", "runs backwards"),
+            ("kj:1.0.0..kj:1.3.0", "no installed release"),
+            ("0.13.0,kj:1.0.0", "not there"),
         ];
         for (text, why) in all {
             let error = chosen(text).expect_err(text);
