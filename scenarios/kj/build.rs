@@ -30,6 +30,9 @@ fn main() {
     let mut shim = cc::Build::new();
     shim.cpp(true).std("c++17").include(home.join("include"));
     shim.flag("-Wno-unused-parameter");
+    // Templates of the library that the shim needs, too, are linked from the shim: the frames of its
+    // destructors are to be those of an optimised library, whatever the profile of the harness.
+    shim.opt_level(2);
     for file in [
         "loop.c++",
         "stream.c++",
