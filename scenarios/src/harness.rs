@@ -89,6 +89,13 @@ pub struct Notes {
 }
 
 impl Ran {
+    /// The same, as a run of this scenario: with the name of what that tests.
+    pub(crate) fn of(mut self, scenario: &dyn Scenario) -> Self {
+        self.report.upstream = scenario.upstream();
+        self.plan.upstream = Some(scenario.upstream());
+        self
+    }
+
     /// Adds the finding of what was left; `places` names the frames of traces.
     pub fn name_left(&mut self, places: impl FnOnce(&[LeftGroup]) -> Vec<Vec<Place>>) {
         self.report.add(named(&self.left, places));
@@ -341,8 +348,7 @@ impl<'a> InProcess<'a> {
     }
 
     fn scenario(&self, plan: &Plan) -> io::Result<&'a dyn Scenario> {
-        find(self.scenarios, plan.scenario())
-            .ok_or_else(|| io::Error::other(format!("no scenario `{}`", plan.scenario())))
+        scenario_of(plan, self.scenarios)
     }
 }
 
@@ -366,8 +372,9 @@ impl InProcess<'_> {
         let trace = report.trace.take().unwrap_or_default();
         let answers = answers.iter().map(|(path, value)| (path.as_str(), value));
         let plan = recorded(order.plan, answers);
+        let scenario = self.scenario(order.plan)?;
         let reached = match order.reached {
-            true => Reached::of(&vocabulary(self.scenario(order.plan)?), &plan, &trace),
+            true => Reached::of(&vocabulary(scenario), &plan, &trace),
             false => Reached::default(),
         };
         let ran = Ran {
@@ -384,7 +391,7 @@ impl InProcess<'_> {
             stack_depth: Phases::of(&report.stack_depth),
             notes: Notes::default(),
         };
-        Ok((ran, trace))
+        Ok((ran.of(scenario), trace))
     }
 }
 
@@ -487,6 +494,15 @@ impl Harness for OnSockets<'_> {
     }
 }
 
+/// The scenario that a plan is of.
+pub(crate) fn scenario_of<'a>(
+    plan: &Plan,
+    scenarios: &[&'a dyn Scenario],
+) -> io::Result<&'a dyn Scenario> {
+    find(scenarios, plan.scenario())
+        .ok_or_else(|| io::Error::other(format!("no scenario `{}`", plan.scenario())))
+}
+
 /// What this was built against: `capnp-rpc-0.27.3`.
 pub fn upstream() -> String {
     format!("capnp-rpc-{}", compat::CAPNP_RPC_VERSION)
@@ -495,7 +511,6 @@ pub fn upstream() -> String {
 /// `plan` with exactly the answers that a run was given and that are not the default.
 pub fn recorded<'a>(plan: &Plan, answers: impl Iterator<Item = (&'a str, &'a Value)>) -> Plan {
     let mut recorded = plan.cleared();
-    recorded.upstream = Some(upstream());
     for (path, value) in answers {
         let set = recorded.set(path, value);
         set.expect("what a run asked is a question of its scenario");

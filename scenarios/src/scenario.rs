@@ -3,6 +3,7 @@
 use dismantle_sim::{Limits, Question, Rule, Sim, Stopped, Vocabulary};
 
 use crate::check::Class;
+use crate::harness::upstream;
 
 /// A bug put into a scenario, to show that a check can fire.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,11 @@ pub trait Scenario: Sync {
     /// is stated then: [`Sim::rule`].
     fn rules(&self) -> Vec<Rule> {
         Vec::new()
+    }
+
+    /// What it tests, and which release: `capnp-rpc-0.27.3`. Reports and plans say so.
+    fn upstream(&self) -> String {
+        upstream()
     }
 
     /// Why it cannot be run, if what it is about is missing in what this was built against:

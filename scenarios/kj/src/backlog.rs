@@ -53,6 +53,10 @@ impl Scenario for Backlog {
         "queues calls that the peer does not read, then destroys the client (capnproto #2195)"
     }
 
+    fn upstream(&self) -> String {
+        crate::upstream()
+    }
+
     fn parameters(&self) -> &'static [Question] {
         &PARAMETERS
     }

@@ -11,3 +11,21 @@ use dismantle::Scenario;
 
 /// Every scenario, in the order of `list`.
 pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog];
+
+/// What the scenarios test, as reports say it: `capnproto-1.3.0`.
+fn upstream() -> String {
+    format!("capnproto-{}", bridge::RELEASE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_says_which_library_it_tests() {
+        for scenario in SCENARIOS {
+            let says = scenario.upstream();
+            assert!(says.contains(&upstream()), "{}: {says}", scenario.name());
+        }
+    }
+}

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::log::Read as Log;
 use super::process::{Heard, Process};
 use super::{Allowance, Job, Places, Reply, Wanted};
-use crate::harness::{Fatal, Harness, Notes, Order, Ran, SeedReport, Seeds, SeedsEnd};
+use crate::harness::{Fatal, Harness, Notes, Order, Ran, SeedReport, Seeds, SeedsEnd, scenario_of};
 use crate::scenario::{Scenario, find, vocabulary};
 
 /// A worker whose memory has grown by so much since its first job is replaced: runs that leak,
@@ -148,6 +148,7 @@ impl Isolated {
 
 impl Harness for Isolated {
     fn run(&mut self, order: Order<'_>) -> io::Result<Ran> {
+        let scenario = scenario_of(order.plan, &self.scenarios)?;
         let job = Job::Run {
             plan: order.plan.to_string(),
             seed: order.seed.map(|seed| seed.0),
@@ -204,20 +205,20 @@ impl Harness for Isolated {
                 Heard::Spun => {
                     let process = self.process.take().expect("it spins");
                     process.sample();
-                    return Ok(process.end().spun(order, self.allowance));
+                    return Ok(process.end().spun(order, self.allowance).of(scenario));
                 }
                 Heard::Died(status) => {
                     let process = self.process.take().expect("it has died");
                     let is_large = process.is_large();
                     let remains = process.end();
                     if !from_outside(status) {
-                        return Ok(remains.died(order, status, self.allowance));
+                        return Ok(remains.died(order, status, self.allowance).of(scenario));
                     }
                     kills += 1;
                     let again = is_large && self.suspect.as_ref() == Some(&this);
                     if again || kills == STARTS_MAX {
                         self.suspect = None;
-                        return Ok(remains.killed(order, status));
+                        return Ok(remains.killed(order, status).of(scenario));
                     }
                     if is_large {
                         self.suspect = Some(this.clone());
