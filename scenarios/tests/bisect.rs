@@ -780,6 +780,17 @@ fn releases_of_the_cpp_library_are_upstreams_of_a_package_that_has_it() {
         ]
     );
 
+    // A column is of one library.
+    let table = world.run(&[
+        "matrix",
+        &plan,
+        "--versions",
+        "kj:1.2.0..,0.20.3",
+        "--markdown",
+    ]);
+    let head = "| plan | kj:1.2.0 – kj:1.10.0 | 0.20.3 |";
+    assert!(stdout(&table).contains(head), "{table:?}");
+
     let line = found(&world.bisect("kj:1.10.0", "kj:0.9.2", &["--json"]));
     assert_eq!(
         (&line["dependency"], &line["change"]),

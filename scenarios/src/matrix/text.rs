@@ -1,12 +1,13 @@
 //! The table for people, as text and as Markdown.
 //!
-//! Neighbouring upstreams that are the same for every plan share a column. What was skipped, and
-//! why, stands below.
+//! Neighbouring upstreams of one library that are the same for every plan share a column. What was
+//! skipped, and why, stands below.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Cell, Matrix, Summary};
+use crate::upstream::Library;
 
 impl Matrix {
     /// The table as text.
@@ -72,13 +73,15 @@ impl Matrix {
         text
     }
 
-    /// The columns, those that are the same for every plan as one.
+    /// The columns, those of one library that are the same for every plan as one.
     fn shared(&self) -> Vec<Range<usize>> {
         let mut shared: Vec<Range<usize>> = Vec::new();
         for column in 0..self.columns.len() {
+            let library = |column: usize| Library::split(&self.columns[column]).0;
             let same = |other: usize| {
                 let mut rows = self.cells.iter();
-                rows.all(|cells| cells[other].word() == cells[column].word())
+                library(other) == library(column)
+                    && rows.all(|cells| cells[other].word() == cells[column].word())
             };
             match shared.last_mut() {
                 Some(last) if same(last.start) => last.end = column + 1,
