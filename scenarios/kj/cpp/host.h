@@ -29,6 +29,7 @@ enum class Result : uint32_t {
   PROMISE = 3,   // a capability that is a promise: the host gets its resolver
   RELAY = 4,     // what the argument answers to the same call (a tail call)
   CALLBACK = 5,  // the argument is called and waited for; then nothing
+  OWN = 6,       // the object itself
 };
 
 struct Reply {
@@ -37,7 +38,7 @@ struct Reply {
   uint32_t fails;        // whether it ends with `fault`
   Fault fault;
   uint32_t throws;       // the exception leaves the method itself, not its promise
-  uint32_t keeps;        // the object keeps the capability that it was given
+  uint32_t keeps;        // the host gets the capability that came as an argument
   uint32_t streams;      // the method is declared `-> stream`
   uint32_t cancellable;  // a caller that goes away ends it
   void* object;          // the host of a new object
@@ -74,6 +75,8 @@ dismantle::Reply dk_host_call(void* object, uint64_t interface_id, uint16_t meth
 void dk_host_late(void* object, dismantle::Fulfiller* fulfiller);
 // The capability that was just returned is what this resolves to.
 void dk_host_promised(void* object, dismantle::Resolver* resolver);
+// The call that was just answered came with this capability, and `keeps` it.
+void dk_host_keep(void* object, dismantle::Capability* capability);
 void dk_host_drop_object(void* object);
 
 // What was waited for has come, with a capability perhaps.

@@ -30,7 +30,7 @@ class Object final : public capnp::Capability::Server {
     }
     Reply reply = dk_host_call(host, interfaceId, methodId, argument != nullptr);
     if (reply.keeps) {
-      KJ_IF_MAYBE(client, argument) { kept = *client; }
+      KJ_IF_MAYBE(client, argument) { dk_host_keep(host, new Capability{loop, *client}); }
     }
     if (reply.throws) kj::throwFatalException(exception(reply.fault));
 #if CAPNP_VERSION < 1000000
@@ -96,13 +96,15 @@ class Object final : public capnp::Capability::Server {
           return sent.ignoreResult();
         }
         break;
+      case Result::OWN:
+        context.getResults().setAs<capnp::Capability>(thisCap());
+        break;
     }
     return kj::READY_NOW;
   }
 
   Loop& loop;
   void* const host;
-  kj::Maybe<capnp::Capability::Client> kept;
 };
 
 }  // namespace dismantle

@@ -6,11 +6,12 @@
 pub mod bridge;
 
 mod backlog;
+mod program;
 
 use dismantle::Scenario;
 
 /// Every scenario, in the order of `list`.
-pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog];
+pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog, &program::Program];
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.
 fn upstream() -> String {

@@ -37,14 +37,27 @@ impl Drop for Raw {
     }
 }
 
+/// A capability that has no name yet.
+pub struct Given(Raw);
+
+impl Given {
+    /// Owns what the shim made.
+    pub(super) fn new(on: &EventLoop, raw: *mut ffi::Capability) -> Self {
+        let on = on.clone();
+        Self(Raw { raw, on })
+    }
+
+    /// Names it.
+    pub fn named(self, name: Name) -> Capability {
+        let sim = self.0.on.sim().clone();
+        Capability(sim.track(name, self.0))
+    }
+}
+
 impl Capability {
     /// Owns what the shim made.
     pub(super) fn own(on: &EventLoop, name: Name, raw: *mut ffi::Capability) -> Self {
-        let raw = Raw {
-            raw,
-            on: on.clone(),
-        };
-        Self(on.sim().track(name, raw))
+        Given::new(on, raw).named(name)
     }
 
     pub(super) fn raw(&self) -> *mut ffi::Capability {

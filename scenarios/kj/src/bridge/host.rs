@@ -188,6 +188,12 @@ unsafe extern "C" fn dk_host_promised(host: *mut object::Host, resolver: *mut ff
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn dk_host_keep(host: *mut object::Host, capability: *mut ffi::Capability) {
+    // SAFETY: the object's host, and a capability that nobody else has.
+    shielded(|| unsafe { &*host }.keep(capability));
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn dk_host_drop_object(host: *mut object::Host) {
     // SAFETY: it was made from a box, by `object::Host::into_raw`, and the shim gives it up.
     shielded(|| drop(unsafe { Box::from_raw(host) }));

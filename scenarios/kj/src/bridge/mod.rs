@@ -22,7 +22,7 @@ mod object;
 mod stream;
 mod vat;
 
-pub use capability::{Answer, Call, Capability, Failure, Waiting};
+pub use capability::{Answer, Call, Capability, Failure, Given, Waiting};
 pub use event_loop::{EventLoop, Thrown};
 pub use object::{Fault, Fulfiller, Reply, Resolver, Result, Served, When};
 pub use stream::{Shutdown, Stream};

@@ -4,7 +4,7 @@ use std::rc::Weak;
 
 use dismantle_sim::Name;
 
-use super::capability::Capability;
+use super::capability::{Capability, Given};
 use super::event_loop::{EventLoop, State};
 use super::ffi;
 
@@ -65,6 +65,8 @@ pub enum Result {
     Relay,
     /// Nothing, when the argument has answered the same call.
     Callback,
+    /// The object itself.
+    Own,
 }
 
 /// What a method does with its call.
@@ -78,7 +80,7 @@ pub struct Reply {
     pub fails: Option<Fault>,
     /// It fails at once, by throwing, and not through its promise.
     pub throws: bool,
-    /// The object keeps the capability that it was given.
+    /// It wants the capability that it was given: see [`Served::keep`].
     pub keeps: bool,
     /// The method is declared `-> stream`.
     pub streams: bool,
@@ -99,6 +101,11 @@ pub trait Served: 'static {
     /// Takes what resolves the promise that was just returned. Dropping it breaks the promise.
     fn promised(&self, resolver: Resolver) {
         drop(resolver);
+    }
+
+    /// Takes the capability that came with the call that was just answered.
+    fn keep(&self, given: Given) {
+        drop(given);
     }
 }
 
@@ -129,6 +136,7 @@ impl Host {
             Result::Promise => 3,
             Result::Relay => 4,
             Result::Callback => 5,
+            Result::Own => 6,
         };
         ffi::Reply {
             when: reply.when as u32,
@@ -154,6 +162,12 @@ impl Host {
         if let Some(on) = self.on.upgrade() {
             let on = EventLoop(on);
             self.served.promised(Resolver { raw, on });
+        }
+    }
+
+    pub(super) fn keep(&self, raw: *mut ffi::Capability) {
+        if let Some(on) = self.on.upgrade() {
+            self.served.keep(Given::new(&EventLoop(on), raw));
         }
     }
 }
