@@ -32,6 +32,10 @@ class Object final : public capnp::Capability::Server {
     if (reply.keeps) {
       KJ_IF_MAYBE(client, argument) { dk_host_keep(host, new Capability{loop, *client}); }
     }
+    if (reply.result == Result::OBJECT) {
+      // Made even if the call never ends: nobody else would destroy its host.
+      argument = capnp::Capability::Client(kj::heap<Object>(loop, reply.object));
+    }
     if (reply.throws) kj::throwFatalException(exception(reply.fault));
 #if CAPNP_VERSION < 1000000
     if (reply.cancellable) context.allowCancellation();
@@ -70,9 +74,6 @@ class Object final : public capnp::Capability::Server {
       case Result::EMPTY:
         break;
       case Result::OBJECT:
-        context.getResults().setAs<capnp::Capability>(
-            capnp::Capability::Client(kj::heap<Object>(loop, reply.object)));
-        break;
       case Result::ARGUMENT:
         KJ_IF_MAYBE(client, argument) {
           context.getResults().setAs<capnp::Capability>(kj::mv(*client));

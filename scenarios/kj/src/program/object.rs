@@ -194,9 +194,10 @@ impl Served for Object {
         let outcome = objects.ask(0, call) as usize;
         let fails = outcome.checked_sub(1);
         let fails = fails.and_then(|place| FAULTS.get(place).copied());
+        let promises = method == "promise" && fails.is_none();
         let when = match OUTCOMES[outcome] {
             // The promise that it returns is, then.
-            _ if method == "promise" => When::Now,
+            _ if promises => When::Now,
             "never" | "late" => When::Late,
             _ => When::Now,
         };
@@ -214,7 +215,7 @@ impl Served for Object {
             result,
             fails,
             throws: fails.is_some() && objects.ask(1, call) == 1,
-            keeps: has_argument && (method == "keep" || method == "promise"),
+            keeps: has_argument && (method == "keep" || promises),
             streams: method == "sink",
             cancellable: objects.ask(2, call) == 1,
         }
