@@ -11,6 +11,9 @@ use dismantle_sim::{EventKind, Name, Sim};
 use super::{ffi, host};
 
 const LOG: EventKind = EventKind::new("log");
+/// A turn that was not the last one: a loop that has more to do is not idle, however often it
+/// turns before anything else is to be seen.
+const TURN: EventKind = EventKind::new("turn");
 
 /// An exception that the library threw at its caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +80,8 @@ fn turn(state: Weak<State>) -> impl Future<Output = ()> {
         state.waker.replace(Some(context.waker().clone()));
         // SAFETY: it lives as long as the state.
         if state.run(|| unsafe { ffi::dk_loop_turn(state.raw.get()) }) != 0 {
+            let name = Name::new(state.owner, "loop");
+            state.sim.event(TURN, name, [0, 0]);
             context.waker().wake_by_ref();
         }
         Poll::Pending

@@ -61,6 +61,17 @@ impl Vat {
         Capability::own(on, name, raw)
     }
 
+    /// The same where there may be no connection any more.
+    ///
+    /// # Errors
+    /// What it throws.
+    pub fn try_bootstrap(&self, name: Name) -> Result<Capability, Thrown> {
+        let on = &self.0.on;
+        // SAFETY: it lives as long as this.
+        let raw = on.0.call(|| unsafe { ffi::dk_vat_bootstrap(self.0.raw) })?;
+        Ok(Capability::own(on, name, raw))
+    }
+
     /// Waits for `onDisconnect`.
     pub fn disconnected(&self, name: Name) -> Waiting {
         Waiting::on(&self.0.on, name, |waiter| {

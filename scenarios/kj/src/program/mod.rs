@@ -120,7 +120,7 @@ static OPERATIONS: [Question; 11] = [
         "op.*.repeat",
         (1, 1_000_000),
         1,
-        &[share(4, 1, 1), share(1, 2, 12), share(1, 12, 60)],
+        &[share(8, 1, 1), share(2, 2, 12), share(1, 12, 160)],
     )
     .about("how many times"),
     Question::word("op.*.chain", &["parallel", "chained"], &[share(1, 0, 1)]).about(
@@ -193,6 +193,7 @@ static TEARDOWN: [Question; 4] = [
 
 const FAILED: EventKind = EventKind::new("call-failed");
 const ANSWERED: EventKind = EventKind::new("call-answered");
+const THREW: EventKind = EventKind::new("threw");
 const SERVED: EventKind = EventKind::new("call-served");
 
 /// The scenario.

@@ -11,7 +11,7 @@ use dismantle_transport::Link;
 use super::object::{Call, METHODS, Objects};
 use super::{
     ANSWERED, ARGUMENTS, BOOTSTRAPS, FAILED, KEEPS, OPERATIONS, OPERATIONS_MAX, PATIENCES, SERVER,
-    SHUTDOWN, SIDES, UNTIL_REST, WHATS,
+    SHUTDOWN, SIDES, THREW, UNTIL_REST, WHATS,
 };
 use crate::bridge::{
     self, Answer, Capability, EventLoop, Failure, Fault, Resolver, Server, Shutdown, Side, Stream,
@@ -187,8 +187,14 @@ impl World {
             "bootstrap" => {
                 if let Some(System::Vat(vat)) = &self.parties[side].system {
                     let name = Name::numbered(SIDES[side], "cap", number);
-                    let bootstrap = vat.bootstrap(name);
-                    self.made[number as usize].caps.push(Rc::new(bootstrap));
+                    // It throws where the connection is shut down already.
+                    match vat.try_bootstrap(name) {
+                        Ok(cap) => self.made[number as usize].caps.push(Rc::new(cap)),
+                        Err(thrown) => {
+                            let text = || thrown.to_string();
+                            self.sim.event_saying(THREW, name, [0, 0], text);
+                        }
+                    }
                 }
             }
             "rest" => {}
