@@ -34,23 +34,23 @@ impl World {
             self.wait(sim.ask(&TEARDOWN[1], &parts(owner, item)))?;
         }
         // What keeps itself, or waits for itself, waits for this.
-        let mut more = true;
-        while more {
+        loop {
+            sim.settle()?;
             let unresolved = self
                 .made
                 .iter_mut()
                 .flat_map(|made| made.resolvers.drain(..));
             let unresolved: Vec<_> = unresolved.collect();
-            more = !unresolved.is_empty();
+            let some = !unresolved.is_empty();
             let forget = Name::new("owner", "forget");
             let forgot = sim.act(forget, || {
                 drop(unresolved);
                 self.objects.forget()
             })?;
-            more |= forgot == Some(true);
-            sim.settle()?;
+            if !some && forgot != Some(true) {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn break_link(&self, item: &'static str) -> Result<(), Stopped> {

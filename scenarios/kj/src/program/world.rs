@@ -10,8 +10,8 @@ use dismantle_transport::Link;
 
 use super::object::{Call, METHODS, Objects};
 use super::{
-    ANSWERED, ARGUMENTS, BOOTSTRAPS, FAILED, KEEPS, OPERATIONS, OPERATIONS_MAX, PATIENCES, SERVER,
-    SHUTDOWN, SIDES, THREW, UNTIL_REST, WHATS,
+    ANSWERED, ARGUMENTS, BOOTSTRAPS, FAILED, KEEPS, MANY, OPERATIONS, OPERATIONS_MAX, PATIENCES,
+    SERVER, SHUTDOWN, SIDES, THREW, UNTIL_REST, WHATS,
 };
 use crate::bridge::{
     self, Answer, Capability, EventLoop, Failure, Fault, Resolver, Server, Shutdown, Side, Stream,
@@ -386,7 +386,7 @@ impl World {
     /// last.
     fn make_promise(&mut self, number: u32, side: usize) {
         let chained = self.ask(8, number) == 1;
-        let repeat = self.ask(7, number) as u32;
+        let repeat = self.sim.ask_drawn(&OPERATIONS[7], &[number.into()], MANY) as u32;
         let mut before: Option<Resolver> = None;
         for repetition in 0..repeat {
             let id = Call {
