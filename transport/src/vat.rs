@@ -148,6 +148,13 @@ impl Vat {
         self.watch.iter().for_each(|watch| watch.be_silent());
     }
 
+    /// Has the peer be judged here as well, because it is no vat of this crate: what it says and
+    /// leaves undone counts as a breach of `library`'s.
+    pub fn judge_peer(&self, library: &'static str) {
+        let watch = self.watch.iter();
+        watch.for_each(|watch| watch.judge_peer(library));
+    }
+
     /// `client` or `server`, with the number of a further connection.
     pub fn name(&self) -> &'static str {
         self.name
@@ -261,14 +268,19 @@ impl Vat {
 ///
 /// A cancelled question that was not returned keeps nothing else. Of the other rules only the
 /// first is reported: what one vat leaves undone leaves the other's tables full.
-pub fn nothing_left(vats: [&Vat; 2]) {
+pub fn nothing_left<'a>(vats: impl IntoIterator<Item = &'a Vat>) {
     let watches = vats.into_iter().filter_map(|vat| vat.watch.as_ref());
-    let left = watches.flat_map(|watch| watch.left_undone().into_iter().map(move |it| (watch, it)));
+    let left = watches.flat_map(|watch| {
+        let left = watch.left_undone().into_iter();
+        left.map(move |(library, offence)| (watch, library, offence))
+    });
     let (canceled, others): (Vec<_>, Vec<_>) =
-        left.partition(|(_, offence)| offence.rule == Rule::NeverCanceled);
-    let first = others.into_iter().min_by_key(|(_, offence)| offence.rule);
-    for (watch, offence) in canceled.into_iter().chain(first) {
-        watch.breach(offence);
+        left.partition(|(_, _, offence)| offence.rule == Rule::NeverCanceled);
+    let first = others
+        .into_iter()
+        .min_by_key(|(_, _, offence)| offence.rule);
+    for (watch, library, offence) in canceled.into_iter().chain(first) {
+        watch.breach_of(library, offence);
     }
 }
 

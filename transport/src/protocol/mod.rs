@@ -144,6 +144,15 @@ impl Judge {
     /// What the vat has left undone, if it has nothing more to do: nobody holds a capability of
     /// the connection, waits for a call or serves one, nothing is on its way.
     pub fn left_undone(&self) -> Vec<Offence> {
+        self.left(&self.ours, &self.theirs)
+    }
+
+    /// The same of its peer.
+    pub fn left_undone_by_peer(&self) -> Vec<Offence> {
+        self.left(&self.theirs, &self.ours)
+    }
+
+    fn left(&self, ours: &Half, theirs: &Half) -> Vec<Offence> {
         if self.silent || self.ended || self.may_abort {
             return Vec::new();
         }
@@ -152,18 +161,17 @@ impl Judge {
             let which = questions.filter(|(_, question)| which(question));
             which.map(|(id, _)| *id).collect()
         };
-        let (asked, ours) = (&self.theirs, &self.ours);
         let left = [
-            (Rule::NeverCanceled, ids(asked, &|it| it.is_canceled())),
-            (Rule::NeverReturned, ids(asked, &|it| it.is_waiting())),
+            (Rule::NeverCanceled, ids(theirs, &|it| it.is_canceled())),
+            (Rule::NeverReturned, ids(theirs, &|it| it.is_waiting())),
             (Rule::NeverFinished, ids(ours, &|it| it.is_unfinished())),
             (
                 Rule::NeverEchoed,
-                self.theirs.embargoes.iter().copied().collect(),
+                theirs.embargoes.iter().copied().collect(),
             ),
             (
                 Rule::NeverReleased,
-                self.theirs.exports.keys().copied().collect(),
+                theirs.exports.keys().copied().collect(),
             ),
         ];
         let left = left.into_iter().filter(|(_, ids)| !ids.is_empty());

@@ -1,7 +1,7 @@
 //! A judge at work: beside one vat, with its breaches in the run's report. Its memory is not the
 //! run's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use capnp::any_pointer;
@@ -25,6 +25,8 @@ pub static QUESTIONS: [Question; 1] = [
 pub(crate) struct Watch {
     sim: Sim,
     vat: &'static str,
+    /// What the peer is, if it is judged here as well.
+    peer: Cell<Option<&'static str>>,
     judge: RefCell<Judge>,
 }
 
@@ -36,6 +38,7 @@ impl Watch {
             Rc::new(Self {
                 sim: sim.clone(),
                 vat,
+                peer: Cell::new(None),
                 judge: RefCell::default(),
             })
         })
@@ -55,16 +58,27 @@ impl Watch {
         false
     }
 
+    /// The peer is judged here as well: it is no vat of ours, but `library`'s.
+    pub(crate) fn judge_peer(&self, library: &'static str) {
+        self.peer.set(Some(library));
+    }
+
     /// A message is handed to the vat.
     pub(crate) fn received(&self, root: capnp::Result<any_pointer::Reader<'_>>) {
         let pause = uncounted();
         let mut judge = self.judge.borrow_mut();
-        // The breach is the peer's, and is reported where the peer is judged.
-        match root {
-            Ok(root) => drop(judge.received(root)),
-            Err(_) => judge.cannot_receive(),
-        }
+        let judged = match root {
+            Ok(root) => judge.received(root),
+            Err(_) => {
+                judge.cannot_receive();
+                Ok(())
+            }
+        };
         drop(judge);
+        // A breach is the peer's, and is reported where the peer is judged.
+        if let (Some(library), Err(offence)) = (self.peer.get(), judged) {
+            self.breach_of(Some(library), offence);
+        }
         drop(pause);
     }
 
@@ -92,20 +106,38 @@ impl Watch {
         self.breach(Offence::new(Rule::AfterEnd, "message", detail));
     }
 
-    /// What the vat has left undone.
-    pub(crate) fn left_undone(&self) -> Vec<Offence> {
-        self.judge.borrow().left_undone()
+    /// What the vat has left undone, and its peer, if that is judged here: with whose it is.
+    pub(crate) fn left_undone(&self) -> Vec<(Option<&'static str>, Offence)> {
+        let judge = self.judge.borrow();
+        let ours = judge
+            .left_undone()
+            .into_iter()
+            .map(|offence| (None, offence));
+        let peer = self.peer.get().into_iter();
+        let theirs = peer.flat_map(|library| {
+            let left = judge.left_undone_by_peer().into_iter();
+            left.map(move |offence| (Some(library), offence))
+        });
+        ours.chain(theirs).collect()
     }
 
     /// Puts it into the report.
     pub(crate) fn breach(&self, offence: Offence) {
+        self.breach_of(None, offence);
+    }
+
+    /// The same, of the vat or of its peer, which is this library's.
+    pub(crate) fn breach_of(&self, library: Option<&'static str>, offence: Offence) {
         let rule = offence.rule;
-        let text = match &offence.reason {
+        let mut text = match &offence.reason {
             Some(reason) => format!("{}: {reason}", rule.text()),
             None => rule.text().to_owned(),
         };
+        if let Some(library) = library {
+            text.insert_str(0, &format!("{library}: "));
+        }
         let detail = format!("{}; rpc.capnp: \"{}\"", offence.detail, rule.source());
-        let subject = Name::new(self.vat, offence.kind);
+        let subject = Name::new(library.unwrap_or(self.vat), offence.kind);
         self.sim.breach("protocol", text, subject, detail);
     }
 }
