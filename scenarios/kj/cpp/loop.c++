@@ -34,8 +34,10 @@ void threw(const kj::Exception& exception) {
 }
 
 kj::Exception exception(Fault fault) {
+  static const char* const NAMES[] = {"Failed", "Overloaded", "Disconnected", "Unimplemented"};
   auto type = static_cast<kj::Exception::Type>(fault);
-  return kj::Exception(type, __FILE__, __LINE__, kj::heapString("injected exception"));
+  auto text = kj::str("injected exception of type ", NAMES[static_cast<uint32_t>(fault)]);
+  return kj::Exception(type, __FILE__, __LINE__, kj::mv(text));
 }
 
 namespace {

@@ -55,7 +55,7 @@ inline Fault fault(const kj::Exception& exception) {
   return static_cast<Fault>(exception.getType());
 }
 
-// Makes an exception of this type.
+// Makes an exception of this type, which it says as `dismantle_transport::exception` says it.
 kj::Exception exception(Fault fault);
 
 // Runs `body`; gives what it gives, or `otherwise` if it throws, and the host is told.

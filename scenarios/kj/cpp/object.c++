@@ -12,6 +12,8 @@ struct Fulfiller {
 struct Resolver {
   Loop& loop;
   kj::Own<kj::PromiseFulfiller<capnp::Capability::Client>> fulfiller;
+  // What the call that returned the promise was given.
+  kj::Maybe<capnp::Capability::Client> argument;
 };
 
 class Object final : public capnp::Capability::Server {
@@ -37,6 +39,10 @@ class Object final : public capnp::Capability::Server {
       argument = capnp::Capability::Client(kj::heap<Object>(loop, reply.object));
     }
     if (reply.throws) kj::throwFatalException(exception(reply.fault));
+    // Its host is owned from here on, whether or not the call comes so far as to return it.
+    if (reply.result == Result::OBJECT) {
+      argument = capnp::Capability::Client(kj::heap<Object>(loop, reply.object));
+    }
 #if CAPNP_VERSION < 1000000
     if (reply.cancellable) context.allowCancellation();
     return {serve(interfaceId, methodId, context, kj::mv(argument), reply), bool(reply.streams)};
@@ -47,6 +53,7 @@ class Object final : public capnp::Capability::Server {
   }
 
  private:
+  // `argument` is what the call passes, or the new object that it returns.
   kj::Promise<void> serve(uint64_t interfaceId, uint16_t methodId, Context context,
                           kj::Maybe<capnp::Capability::Client>&& argument, Reply reply) {
     switch (reply.when) {
@@ -81,7 +88,7 @@ class Object final : public capnp::Capability::Server {
         break;
       case Result::PROMISE: {
         auto pair = kj::newPromiseAndFulfiller<capnp::Capability::Client>();
-        dk_host_promised(host, new Resolver{loop, kj::mv(pair.fulfiller)});
+        dk_host_promised(host, new Resolver{loop, kj::mv(pair.fulfiller), kj::mv(argument)});
         context.getResults().setAs<capnp::Capability>(
             capnp::Capability::Client(kj::mv(pair.promise)));
         break;
@@ -125,7 +132,7 @@ Capability* dk_object_new(Loop* loop, void* host) noexcept {
 Capability* dk_promise_new(Loop* loop, Resolver** resolver) noexcept {
   return within<Capability*>(*loop, nullptr, [&]() {
     auto pair = kj::newPromiseAndFulfiller<capnp::Capability::Client>();
-    *resolver = new Resolver{*loop, kj::mv(pair.fulfiller)};
+    *resolver = new Resolver{*loop, kj::mv(pair.fulfiller), nullptr};
     return new Capability{*loop, capnp::Capability::Client(kj::mv(pair.promise))};
   });
 }
@@ -145,6 +152,17 @@ void dk_resolve(Resolver* resolver, Capability* capability, Fault fault) noexcep
       resolver->fulfiller->fulfill(kj::cp(capability->client));
     } else {
       resolver->fulfiller->reject(exception(fault));
+    }
+  });
+}
+
+// Resolves to the argument of the call that returned the promise, or, if it had none, fails.
+void dk_resolve_to_argument(Resolver* resolver) noexcept {
+  within(resolver->loop, [&]() {
+    KJ_IF_MAYBE(argument, resolver->argument) {
+      resolver->fulfiller->fulfill(kj::mv(*argument));
+    } else {
+      resolver->fulfiller->reject(exception(Fault::FAILED));
     }
   });
 }

@@ -93,5 +93,6 @@ unsafe extern "C" {
     pub(super) fn dk_fulfil(it: *mut Fulfiller);
     pub(super) fn dk_fulfiller_delete(it: *mut Fulfiller);
     pub(super) fn dk_resolve(it: *mut Resolver, to: *mut Capability, fault: u32);
+    pub(super) fn dk_resolve_to_argument(it: *mut Resolver);
     pub(super) fn dk_resolver_delete(it: *mut Resolver);
 }

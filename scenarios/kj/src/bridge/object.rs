@@ -256,6 +256,15 @@ impl Resolver {
             .0
             .run(|| unsafe { ffi::dk_resolve(self.raw, to, fault as u32) });
     }
+
+    /// Resolves it to what the call that returned it was given, or, if that was nothing, to an
+    /// exception.
+    pub fn resolve_to_argument(self) {
+        // SAFETY: it is the only owner.
+        self.on
+            .0
+            .run(|| unsafe { ffi::dk_resolve_to_argument(self.raw) });
+    }
 }
 
 impl Drop for Resolver {
