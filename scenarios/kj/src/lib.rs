@@ -6,12 +6,13 @@
 pub mod bridge;
 
 mod backlog;
+mod mixed;
 mod program;
 
 use dismantle::Scenario;
 
 /// Every scenario, in the order of `list`.
-pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog, &program::Program];
+pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog, &program::Program, &mixed::Mixed];
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.
 fn upstream() -> String {
