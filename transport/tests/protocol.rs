@@ -683,6 +683,10 @@ fn what_is_left_undone_is_told_of_the_vat_that_has_to_do_it() {
     };
     assert_eq!(left(after(clean)), []);
     assert_eq!(left(met()), [Rule::NeverReleased]);
+    let (judge, _) = judged(&after([(Us, call(1, OBJECT, &[]))]));
+    let by_peer = judge.left_undone_by_peer();
+    let by_peer: Vec<Rule> = by_peer.iter().map(|it| it.rule).collect();
+    assert_eq!(by_peer, [Rule::NeverReturned, Rule::NeverReleased]);
     let rest = |turns: Vec<Turn>| {
         let last = [(Us, release(0, 1)), (Them, release(0, 1))];
         left(after(turns.into_iter().chain(last)))

@@ -232,6 +232,28 @@ fn the_one_who_says_it_is_told_and_not_the_one_who_hears_it() {
 }
 
 #[test]
+fn a_peer_that_has_no_judge_is_told_where_it_is_heard() {
+    let told = |slip: Option<Slip>, kept: bool| {
+        breaches(&[("vat.client.protocol", "unchecked")], move |sim| {
+            let session = connect(sim, slip);
+            session.server.judge_peer("other");
+            let kept = kept.then_some(session.bootstrap);
+            sim.settle()?;
+            nothing_left([&session.server]);
+            drop(kept);
+            Ok(())
+        })
+    };
+    assert_eq!(told(None, false), []);
+    let rule = "other: finish of a question not in use".to_owned();
+    let finish = Name::new("other", "finish");
+    assert_eq!(told(Some(FINISH_AFTER_FINISH), false), [(rule, finish)]);
+    let rule = "other: question that is never finished".to_owned();
+    let tables = Name::new("other", "tables");
+    assert_eq!(told(None, true), [(rule, tables)]);
+}
+
+#[test]
 fn a_vat_that_is_not_checked_may_say_anything() {
     let unchecked = [("vat.client.protocol", "unchecked")];
     let told = breaches(&unchecked, |sim| session(sim, Some(FINISH_AFTER_FINISH)));
