@@ -61,7 +61,7 @@ void dk_host_terminating(const char* file, int line, const char* text);
 ptrdiff_t dk_host_read(void* stream, void* buffer, size_t bytes_max);
 // Bytes written; or PENDING.
 ptrdiff_t dk_host_write(void* stream, const void* bytes, size_t count);
-// 0, or that it cannot be done now, because a write is under way.
+// 0; or LOST, because there is no connection any more, or BROKEN, because a write is under way.
 ptrdiff_t dk_host_shut_write(void* stream, int is_writing);
 void dk_host_abort_read(void* stream);
 // Whether nothing can be written any more.

@@ -1,5 +1,6 @@
 #include "stream.h"
 
+#include <capnp/common.h>
 #include <kj/debug.h>
 
 namespace dismantle {
@@ -8,6 +9,24 @@ namespace {
 kj::Exception lost(ptrdiff_t code, const char* what) {
   return code == LOST ? KJ_EXCEPTION(DISCONNECTED, "connection lost", what)
                       : KJ_EXCEPTION(FAILED, "input or output failed", what);
+}
+
+// What `shutdownWrite` of kj's own streams throws, with their place, because this one stands in for
+// them: of a socket that is not connected any more, and of an in-memory pipe that is being written.
+kj::Exception refused(ptrdiff_t code) {
+#if CAPNP_VERSION < 1000000
+  constexpr int OF_SOCKET = 245, OF_PIPE = 645;
+#else
+  constexpr int OF_SOCKET = 491, OF_PIPE = 656;
+#endif
+  using Type = kj::Exception::Type;
+  if (code == LOST) {
+    return kj::Exception(
+        Type::DISCONNECTED, "kj/async-io-unix.c++", OF_SOCKET,
+        kj::heapString("shutdown(fd, SHUT_WR): Transport endpoint is not connected"));
+  }
+  return kj::Exception(Type::FAILED, "kj/async-io.c++", OF_PIPE,
+                       kj::heapString("can't shutdownWrite() until previous write() completes"));
 }
 }  // namespace
 
@@ -121,9 +140,8 @@ kj::Promise<void> Stream::whenWriteDisconnected() {
 }
 
 void Stream::shutdownWrite() {
-  if (dk_host_shut_write(host, writing != nullptr) != 0) {
-    KJ_FAIL_REQUIRE("can't shutdownWrite() until previous write() completes");
-  }
+  ptrdiff_t code = dk_host_shut_write(host, writing != nullptr);
+  if (code != 0) kj::throwFatalException(refused(code));
 }
 
 void Stream::abortRead() { dk_host_abort_read(host); }

@@ -178,7 +178,6 @@ impl Future for Answer {
 
 /// A promise of the library's that is waited for. Dropping it destroys the promise.
 pub struct Waiting {
-    #[expect(dead_code, reason = "its drop ends the wait")]
     raw: Tracked<RawWait>,
     waiter: Rc<Waiter>,
 }
@@ -237,6 +236,7 @@ impl Future for Waiting {
         if let Some(outcome) = self.waiter.outcome.take() {
             return Poll::Ready(outcome);
         }
+        self.raw.on.sim().waits_for("the end of", self.waiter.name);
         self.waiter.waker.replace(Some(context.waker().clone()));
         Poll::Pending
     }
