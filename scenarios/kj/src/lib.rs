@@ -8,11 +8,18 @@ pub mod bridge;
 mod backlog;
 mod mixed;
 mod program;
+mod responses;
+mod session;
 
 use dismantle::Scenario;
 
 /// Every scenario, in the order of `list`.
-pub const SCENARIOS: &[&dyn Scenario] = &[&backlog::Backlog, &program::Program, &mixed::Mixed];
+pub const SCENARIOS: &[&dyn Scenario] = &[
+    &backlog::Backlog,
+    &program::Program,
+    &mixed::Mixed,
+    &responses::Responses,
+];
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.
 fn upstream() -> String {

@@ -214,6 +214,12 @@ impl Pipe {
         self.0.borrow_mut().clog();
     }
 
+    /// Whatever is written from now on fails, and not because the connection is lost. An action
+    /// of the owner.
+    pub fn fail_writes(&self) {
+        self.0.borrow_mut().fail(|broken| &mut broken.write);
+    }
+
     /// Delivers one unit a step, for as long as anyone may still write.
     async fn pump(self) {
         let sim = self.0.borrow().sim.clone();
