@@ -10,6 +10,7 @@ mod mixed;
 mod program;
 mod responses;
 mod session;
+mod workaround;
 
 use dismantle::Scenario;
 
@@ -19,6 +20,7 @@ pub const SCENARIOS: &[&dyn Scenario] = &[
     &program::Program,
     &mixed::Mixed,
     &responses::Responses,
+    &workaround::Workaround,
 ];
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.
