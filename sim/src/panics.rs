@@ -118,7 +118,7 @@ pub fn source_path(path: &str) -> &str {
 
 /// The part of an absolute path from the folder of its crate on.
 fn from_crate(path: &str) -> Option<&str> {
-    let sources = ["/src/", "/tests/", "/examples/", "/benches/"];
+    let sources = ["/src/", "/tests/", "/examples/", "/benches/", "/cpp/"];
     let sources = sources
         .iter()
         .filter_map(|folder| path.rfind(folder))
@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(source_path("scenarios/src/x.rs"), "scenarios/src/x.rs");
         assert_eq!(source_path("/home/src/my/src/x.rs"), "my/src/x.rs");
         assert_eq!(source_path("/home/my/tests/x.rs"), "my/tests/x.rs");
+        assert_eq!(source_path("/home/my/cpp/x.c++"), "my/cpp/x.c++");
         assert_eq!(source_path("/x.rs"), "/x.rs");
     }
 }

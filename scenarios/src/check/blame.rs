@@ -19,8 +19,9 @@ pub enum Blame {
     Unclear,
 }
 
-/// The packages of the library under test: from a registry, from a folder, and from its repository.
-const UPSTREAM: [&str; 2] = ["capnp-", "capnproto-rust-"];
+/// The packages of the library under test: from a registry, from a folder, and from its repository;
+/// and the C++ library.
+const UPSTREAM: [&str; 3] = ["capnp-", "capnproto-", "capnproto/"];
 
 /// Our own packages, as a place in them begins: in their workspace, and from a registry.
 const OWN: [&str; 4] = ["sim/src/", "transport/src/", "scenarios/src/", "dismantle-"];

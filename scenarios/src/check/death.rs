@@ -109,7 +109,7 @@ pub fn spun(turn: &Turn, allowed: Duration, place: Option<&Place>, frames: &str)
         class: Class::Spin,
         signature,
         kin,
-        site: place.map(|place| format!("{}:{}", place.path, place.line)),
+        site: place.and_then(Place::site),
         detail: format!(
             "a step of {} did not return within {} s of processor time{}{frames}",
             turn.who(),

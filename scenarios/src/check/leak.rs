@@ -88,7 +88,7 @@ pub fn left_groups(blocks: &[LeftBlock]) -> Vec<LeftGroup> {
 }
 
 /// Whose functions say how memory was allocated and not for whom: the standard library, what
-/// others keep things in, messages, the harness.
+/// others keep things in, messages, the harness. And all of kj.
 const CONTAINERS: [&str; 11] = [
     "core/src/",
     "alloc/src/",
@@ -106,16 +106,17 @@ const CONTAINERS: [&str; 11] = [
 /// Who allocated for itself: the innermost function that is no container's.
 fn allocated_by(frames: &[Place]) -> Option<&Place> {
     let is_hook = |place: &Place| place.function.contains("__rust_");
+    // It may have called Rust's allocator.
+    let is_new = |place: &Place| place.function.starts_with("operator new");
     let is_container = |place: &Place| {
         let path = place.path.as_str();
-        path.is_empty() || CONTAINERS.iter().any(|part| path.starts_with(part))
+        let is_kj = path.starts_with("capnproto") && path.contains("/src/kj");
+        is_kj || path.is_empty() || CONTAINERS.iter().any(|part| path.starts_with(part))
     };
-    let caller = frames.iter().position(is_hook).map_or(0, |hook| hook + 1);
+    let hook = frames.iter().position(is_new);
+    let hook = hook.or_else(|| frames.iter().position(is_hook));
+    let caller = hook.map_or(0, |hook| hook + 1);
     frames[caller..].iter().find(|place| !is_container(place))
-}
-
-fn site(place: &Place) -> String {
-    format!("{}:{}", place.path, place.line)
 }
 
 /// The finding of memory that a run leaves each time; `places` are the named frames of each
@@ -124,33 +125,85 @@ fn site(place: &Place) -> String {
 /// It is called after what was allocated first: the one that owns the others, as a rule.
 pub fn left_heap(groups: &[LeftGroup], places: &[Vec<Place>]) -> Option<Finding> {
     groups.first()?;
-    let site = |place: usize| {
-        places
-            .get(place)
-            .and_then(|frames| allocated_by(frames))
-            .map(site)
-    };
-    let owner = site(0);
-    let of = |owner: &str| format!("leak heap {owner}").trim_end().to_owned();
-    let (signature, kin) = match &owner {
-        Some(owner) => (of(owner), of(&without_version(owner))),
-        None => (of(""), of("")),
-    };
+    let by = |group: usize| places.get(group).and_then(|frames| allocated_by(frames));
+    let owner = by(0);
+    let site = owner.and_then(Place::site);
+    let of = |owner: String| format!("leak heap {owner}").trim_end().to_owned();
+    let owner = owner.map_or_else(String::new, Place::owner);
+    let kin = site
+        .as_deref()
+        .map_or_else(|| owner.clone(), without_version);
     let mut largest: Vec<usize> = (0..groups.len()).collect();
     largest.sort_by_key(|place| std::cmp::Reverse(groups[*place].blocks * groups[*place].bytes));
     let shown = largest.iter().take(SHOWN_MAX).map(|place| {
         let LeftGroup { blocks, bytes, .. } = groups[*place];
-        let by = site(*place).map_or_else(String::new, |site| format!(" by {site}"));
+        let by = by(*place).map_or_else(String::new, |by| format!(" by {}", by.owner()));
         format!("{blocks} x {bytes} B{by}")
     });
     let shown = with_rest(shown.collect(), groups.len());
     let bytes: u64 = groups.iter().map(|group| group.blocks * group.bytes).sum();
     Some(Finding {
         class: Class::Leak,
-        signature,
-        kin,
-        site: owner,
+        signature: of(owner),
+        kin: of(kin),
+        site,
         detail: format!("{bytes} B were never given back: {shown}"),
         judged: Judged::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_belongs_to_whoever_asked_the_allocator_of_either_language() {
+        let place = |path: &str, line, function: &str| Place {
+            path: path.to_owned(),
+            line,
+            function: function.to_owned(),
+        };
+        let outermost = place(
+            "std/src/sys/backtrace.rs",
+            9,
+            "__rust_begin_short_backtrace",
+        );
+        let cpp = |caller: Place| {
+            [
+                place("sim/src/heap.rs", 1, "Counting::alloc"),
+                place("kj/src/main.rs", 1, "__rust_alloc"),
+                place("kj/src/bridge/memory.rs", 2, "dk_host_allocate"),
+                place("kj/cpp/memory.c++", 3, "operator new"),
+                place("capnproto/src/kj", 0, "kj::heap"),
+                place("", 0, "std::vector::push_back"),
+                caller,
+                outermost.clone(),
+            ]
+        };
+        let owner = |frames: &[Place]| allocated_by(frames).map(Place::owner);
+        let shim = cpp(place("kj/cpp/planted.c++", 7, "dk_planted_leak"));
+        assert_eq!(owner(&shim).as_deref(), Some("kj/cpp/planted.c++:7"));
+        let library = cpp(place(
+            "capnproto/src/capnp",
+            0,
+            "RpcConnectionState::handleCall",
+        ));
+        let finding = left_heap(
+            &[LeftGroup {
+                blocks: 1,
+                bytes: 8,
+                trace: Vec::new(),
+            }],
+            &[library.to_vec()],
+        );
+        let finding = finding.expect("a block is left");
+        let signature = "leak heap capnproto/src/capnp RpcConnectionState::handleCall";
+        assert_eq!((&*finding.signature, &*finding.kin), (signature, signature));
+        assert_eq!(finding.site, None);
+        let rust = [
+            place("a/src/main.rs", 1, "__rust_alloc"),
+            place("a/src/x.rs", 2, "f"),
+        ];
+        assert_eq!(owner(&rust).as_deref(), Some("a/src/x.rs:2"));
+    }
 }

@@ -5,12 +5,25 @@ use std::collections::BTreeSet;
 /// A place in the code, as found from an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The source file: `capnp-rpc-0.27.3/src/rpc.rs`.
+    /// The source file: `capnp-rpc-0.27.3/src/rpc.rs`. Of a C++ function without one its folder.
     pub path: String,
-    /// A line of the function that it was at.
+    /// A line of the function that it was at; 0 if there is none.
     pub line: u32,
     /// The function: `ConnectionState::handle_message`.
     pub function: String,
+}
+
+impl Place {
+    /// `capnp-rpc-0.27.3/src/rpc.rs:2811`.
+    pub(super) fn site(&self) -> Option<String> {
+        (self.line > 0).then(|| format!("{}:{}", self.path, self.line))
+    }
+
+    /// The same; of a function without a line the folder and its name.
+    pub(super) fn owner(&self) -> String {
+        let Self { path, function, .. } = self;
+        self.site().unwrap_or_else(|| format!("{path} {function}"))
+    }
 }
 
 /// How many names a finding's detail lists.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dismantle_sim::Fault;
 
 use super::names::{Type, Whose, destroyed_by, inner, short};
-use crate::worker::symbols::{Named, Symbols};
+use crate::worker::symbols::{Named, Symbols, disposed};
 
 /// Functions that destroy a tracked object, and leave its note: `Tracked::drop` and `Sim::destroy`.
 const DESTROYERS: [(&str, &str); 2] = [
@@ -112,16 +112,25 @@ impl<'a> Calls<'a> {
     }
 }
 
+/// The type of a C++ destructor. (A promise of kj's 1.x has a virtual function that calls it.)
+fn destructor_of(function: &Named) -> Option<&str> {
+    let (of, name) = function.name.rsplit_once("::")?;
+    (name.starts_with('~') || name == "destroy" && of.starts_with("kj::")).then_some(of)
+}
+
 /// What a function destroys that somebody wants to see, and whether that is the value itself (0),
 /// something around it (1), or a pointer to a pointer to it.
 fn subject(function: &Named) -> Option<(Subject, usize)> {
-    if let Some(destroyed) = destroyed_by(function) {
+    let destructor = destructor_of(function);
+    if let Some(destroyed) = destroyed_by(function).or(destructor) {
         let inner = inner(destroyed);
         let read = Type::read(inner);
         let subject = || Subject::Type(short(inner).into(), read.whose());
         let wrapper = &destroyed[..destroyed.find(inner).unwrap_or(0)];
         let pointers = POINTERS.iter().map(|it| wrapper.matches(it).count());
-        let wrappers = pointers.sum::<usize>().max(usize::from(inner != destroyed));
+        // What gives back a C++ object's block destroys the object first.
+        let frees = inner != destroyed || disposed(&function.name).is_some();
+        let wrappers = pointers.sum::<usize>().max(usize::from(frees));
         return read.is_shown().then(|| (subject(), wrappers));
     }
     let (path, _) = function.place.as_ref()?;

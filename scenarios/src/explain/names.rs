@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use super::paths::{segments, split, within};
-use crate::worker::symbols::Named;
+use crate::worker::symbols::{Named, disposed};
 
 /// Whose code something is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Whose {
-    /// The library under test: `capnp-rpc`, `capnp`, `capnp-futures`.
+    /// The library under test: `capnp-rpc`, `capnp`, `capnp-futures`; or Cap'n Proto for C++.
     Upstream,
     /// The scenario's, or the simulation's.
     Own,
@@ -30,11 +30,20 @@ impl Whose {
         }
     }
 
-    /// Of a crate by its name in paths of types: `capnp_rpc`.
+    /// Of a crate or a namespace of C++ by its name in paths of types: `capnp_rpc`.
+    fn of_name(name: &str) -> Self {
+        match name {
+            "kj" => Self::Upstream,
+            "__gnu_cxx" | "__cxxabiv1" => Self::Std,
+            name => Self::of_crate(name),
+        }
+    }
+
+    /// Of a crate by its name: `capnp_rpc`.
     fn of_crate(name: &str) -> Self {
         match name {
             "core" | "alloc" | "std" | "hashbrown" => Self::Std,
-            "capnp" | "capnp_rpc" | "capnp_futures" => Self::Upstream,
+            "capnp" | "capnp_rpc" | "capnp_futures" | "capnproto" => Self::Upstream,
             name if name.starts_with("futures") => Self::Other,
             "corosensei" | "libc" | "memchr" | "pin_project_lite" | "slab" | "tokio" => Self::Other,
             _ => Self::Own,
@@ -61,13 +70,15 @@ impl Whose {
     }
 }
 
-/// What a function destroys, if that is what it is for: `T` of `drop_in_place<T>`.
+/// What a function destroys, if that is what it is for: `T` of `drop_in_place<T>`, or what is to C++
+/// what that is to Rust.
 pub fn destroyed_by(function: &Named) -> Option<&str> {
     [&function.other, &function.name]
         .into_iter()
         .find_map(|name| {
-            let name = name.strip_prefix("core::ptr::").unwrap_or(name);
-            name.strip_prefix("drop_in_place<")?.strip_suffix('>')
+            let plain = name.strip_prefix("core::ptr::").unwrap_or(name);
+            let dropped = plain.strip_prefix("drop_in_place<");
+            dropped.map_or_else(|| disposed(name), |dropped| dropped.strip_suffix('>'))
         })
 }
 
@@ -81,14 +92,14 @@ pub fn function(function: &Named) -> (String, Whose) {
         .place
         .as_ref()
         .map_or("", |(path, _)| in_crate(path));
-    let mut name = path_of(&function.name);
+    let mut name = of_kj(&function.name).unwrap_or_else(|| path_of(&function.name));
     // Of a method with a type's parameters, as `Shared::poll`, the other name has the types.
     if let Some(arguments) = arguments_of(&function.other).filter(|_| !function.inlined) {
         name += &arguments;
     }
     let whose = match path {
         "" if !function.name.contains("::") => Whose::Std,
-        "" => Whose::of_crate(
+        "" => Whose::of_name(
             function
                 .name
                 .trim_start_matches('<')
@@ -110,11 +121,26 @@ fn path_of(name: &str) -> String {
     let named = parts.iter().rposition(|part| !part.starts_with('{'));
     let is_upstream = parts
         .first()
-        .is_some_and(|it| Whose::of_crate(it) == Whose::Upstream);
+        .is_some_and(|it| Whose::of_name(it) == Whose::Upstream);
     let from = named
         .unwrap_or(0)
         .saturating_sub(if is_upstream { 2 } else { 1 });
-    parts[from..].join("::")
+    without_kj(&parts[from..]).join("::")
+}
+
+/// Without the namespace that nearly all of the C++ library is in.
+fn without_kj<T: AsRef<str>>(parts: &[T]) -> &[T] {
+    match parts {
+        [first, rest @ ..] if first.as_ref() == "kj" && !rest.is_empty() => rest,
+        parts => parts,
+    }
+}
+
+/// `AttachmentPromiseNode<Tuple<…>>::destroy`: nearly all of kj's functions are their types', and
+/// these differ in their arguments.
+fn of_kj(name: &str) -> Option<String> {
+    let (of, function) = name.strip_prefix("kj::")?.rsplit_once(">::")?;
+    Some(format!("{}::{function}", limited(&format!("kj::{of}>"), 1)))
 }
 
 /// A source file from its crate's folder on: the same on every machine.
@@ -164,14 +190,14 @@ fn limited(name: &str, depth: u32) -> String {
         return name.to_owned();
     };
     // An upstream type is told by its module, as `rpc::Client` and `queued::Client`.
-    let is_upstream = Whose::of_crate(&parts[0].0) == Whose::Upstream;
+    let is_upstream = Whose::of_name(&parts[0].0) == Whose::Upstream;
     let from = match last + 1 < parts.len() || is_upstream {
         true => last.saturating_sub(1),
         false => last,
     };
     let parts = &parts[from..];
-    let named = parts.iter().map(|(part, _)| plain_part(part));
-    let mut text = named.collect::<Vec<_>>().join("::");
+    let named: Vec<&str> = parts.iter().map(|(part, _)| plain_part(part)).collect();
+    let mut text = without_kj(&named).join("::");
     let (_, arguments) = parts.last().expect("the last named one is in it");
     let arguments: Vec<&&str> = arguments.iter().filter(|it| !is_dull(it)).collect();
     if !arguments.is_empty() && !text.ends_with('}') {
@@ -235,7 +261,7 @@ impl<'a> Type<'a> {
     pub fn whose(&self) -> Whose {
         match self.package() {
             "" => Whose::Std,
-            package => Whose::of_crate(package),
+            package => Whose::of_name(package),
         }
     }
 
@@ -243,7 +269,7 @@ impl<'a> Type<'a> {
     /// mere wrapper. (What the simulation destroys has a name of its own.)
     pub fn is_shown(&self) -> bool {
         let hidden = ["dismantle_sim", "dismantle_transport"];
-        let wrapper = ["Promise", "PromiseInner"];
+        let wrapper = ["Promise", "PromiseInner", "Own", "Maybe"];
         matches!(self.whose(), Whose::Upstream | Whose::Own)
             && !hidden.contains(&self.package())
             && !segments(self.path)
@@ -346,7 +372,33 @@ mod tests {
     #[test]
     fn a_function_has_its_type_and_an_owner() {
         let shared = "<futures_util::future::future::shared::Shared<Fut> as core::future::future::Future>::poll";
+        let node =
+            "kj::AttachmentPromiseNode<kj::Tuple<kj::Own<capnp::TwoPartyVatNetwork::Outgoing>>>";
+        let disposer = format!("kj::HeapDisposer<{node}>::disposeImpl");
         let cases = [
+            (
+                named(&disposer, "", ""),
+                (
+                    "drop of AttachmentPromiseNode<Tuple<Own<…>>>",
+                    Whose::Upstream,
+                ),
+            ),
+            (
+                named(&format!("{node}::destroy"), "", ""),
+                ("AttachmentPromiseNode<Tuple<…>>::destroy", Whose::Upstream),
+            ),
+            (
+                named("kj::TaskSet::clear", "", ""),
+                ("TaskSet::clear", Whose::Upstream),
+            ),
+            (
+                named("std::_Hashtable<capnp::ClientHook>::_M_rehash", "", ""),
+                ("_Hashtable::_M_rehash", Whose::Std),
+            ),
+            (
+                named("kj_loop::turn", "", "kj/cpp/loop.c++"),
+                ("kj_loop::turn", Whose::Own),
+            ),
             (
                 named(
                     shared,
@@ -381,7 +433,7 @@ mod tests {
             ),
         ];
         for (named, (name, whose)) in cases {
-            assert_eq!(function(&named), (name.to_owned(), whose));
+            assert_eq!(function(&named), (name.to_owned(), whose), "{}", named.name);
         }
     }
 
@@ -392,6 +444,10 @@ mod tests {
             Whose::Upstream
         );
         assert_eq!(Whose::of_path("capnp-rpc/src/rpc.rs"), Whose::Upstream);
+        assert_eq!(
+            Whose::of_path("capnproto-0.9.2/src/kj/memory.h"),
+            Whose::Upstream
+        );
         assert_eq!(Whose::of_path("slab-0.4.9/src/lib.rs"), Whose::Other);
         assert_eq!(Whose::of_path("my/src/lib.rs"), Whose::Own);
     }

@@ -10,6 +10,7 @@
 //! was printed in a single run. It ends with its standard input: a
 //! thread of it waits for that, so that no run outlives the supervisor, however that dies.
 
+mod cpp;
 mod log;
 mod places;
 mod process;

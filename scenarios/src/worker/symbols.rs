@@ -14,6 +14,7 @@ use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use object::{Object, ObjectKind, ObjectSection, ReadCache};
 
+use super::cpp;
 use crate::check::Place;
 
 /// More frames than 256 MiB of stack can hold, at 32 B each. (A stack that is not kept whole ends
@@ -23,8 +24,9 @@ const FRAMES_MAX: usize = 1 << 23;
 /// The longest cycle that is looked for. One of a debug build was seen to have 72 frames.
 const CYCLE_MAX: usize = 1 << 12;
 
-/// The crate whose functions a place is looked for in.
-const UPSTREAM: &str = "capnp-rpc";
+/// The libraries whose functions a place is looked for in, as it begins there: capnp-rpc, from a
+/// registry or from its repository, and Cap'n Proto for C++.
+const UPSTREAM: [&str; 3] = ["capnp-rpc", "capnproto-", "capnproto/"];
 
 /// A frame of a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +42,7 @@ pub(crate) struct Walked {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Named {
     /// Its name: `<a::B<T> as c::D>::e` of a frame's own function, `e<x::T>` of one that was inlined
-    /// by a release build.
+    /// by a release build. Of a C++ function it is a path such as `a::B<T>::e`.
     pub(crate) name: String,
     /// What the other source of names calls it, if there is one: with types where `name` has
     /// parameters.
@@ -57,7 +59,8 @@ pub(super) struct Function {
     /// With its type or module where that is known: of a function that was inlined, a release
     /// build keeps the bare name.
     name: String,
-    /// `capnp-rpc-0.27.3/src/rpc.rs` and the line.
+    /// `capnp-rpc-0.27.3/src/rpc.rs` and the line. Of a function of the C++ library, which has no
+    /// lines, its folder and 0.
     place: Option<(String, u32)>,
     end: u64,
 }
@@ -146,10 +149,13 @@ impl Symbols {
     /// The functions that a frame is in, innermost first.
     pub(super) fn functions(&self, frame: &Walked) -> Vec<Function> {
         let named = self.named(frame.address).into_iter();
-        let function = |named: Named| Function {
-            name: short(&named.name),
-            place: named.place,
-            end: frame.end,
+        let function = |named: Named| {
+            let folder = cpp::folder(&named.name).map(|folder| (folder.to_owned(), 0));
+            Function {
+                name: short(&named.name),
+                place: named.place.or(folder),
+                end: frame.end,
+            }
         };
         named.map(function).collect()
     }
@@ -195,7 +201,9 @@ impl Symbols {
 }
 
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    let cpp = cpp::is_mangled(name).then(|| cpp::demangled(name));
+    let rust = || format!("{:#}", rustc_demangle::demangle(name));
+    cpp.flatten().unwrap_or_else(rust)
 }
 
 /// The modules in `/proc/self/maps`: where each is mapped, and where it starts.
@@ -318,7 +326,7 @@ impl Function {
     /// Its name, and its place if the name is a bare one.
     pub(super) fn shown(&self) -> String {
         match &self.place {
-            Some((path, line)) if !self.name.contains("::") => {
+            Some((path, line)) if *line > 0 && !self.name.contains("::") => {
                 format!("{} ({path}:{line})", self.name)
             }
             _ => self.name.clone(),
@@ -330,7 +338,8 @@ impl Function {
     pub(super) fn upstream(&self) -> Option<Place> {
         let (path, line) = self.place.as_ref()?;
         let function = self.name.rsplit("::").next()?;
-        (path.contains(UPSTREAM) && !function.contains('{')).then(|| Place {
+        let is_upstream = UPSTREAM.iter().any(|part| path.contains(part));
+        (is_upstream && !function.contains('{')).then(|| Place {
             path: path.clone(),
             line: *line,
             function: function.to_owned(),
@@ -346,11 +355,20 @@ fn short(name: &str) -> String {
         let dropped = dropped.strip_suffix('>').unwrap_or(dropped);
         return format!("drop_in_place<{}>", short(dropped));
     }
+    if let Some(disposed) = disposed(&name) {
+        return format!("dispose<{}>", short(disposed).trim_start_matches("kj::"));
+    }
     let plain = plain(&name);
     let parts: Vec<&str> = plain.split("::").filter(|part| !part.is_empty()).collect();
     let named = parts.iter().rposition(|part| !part.starts_with('{'));
     let from = named.unwrap_or(0).saturating_sub(1);
     parts[from..].join("::")
+}
+
+/// `T` of `kj::HeapDisposer<T>::disposeImpl`, which is to C++ what `drop_in_place<T>` is to Rust.
+pub(crate) fn disposed(name: &str) -> Option<&str> {
+    name.strip_prefix("kj::HeapDisposer<")?
+        .strip_suffix(">::disposeImpl")
 }
 
 /// A name without what stands in angle brackets; of `<Type as Trait>::f`, `Type::f`.
@@ -418,6 +436,18 @@ mod tests {
             ("b::a::run::{{closure}}", "a::run::{{closure}}"),
             ("{closure#0}", "{closure#0}"),
             ("memcpy", "memcpy"),
+            (
+                "_ZN2kj1_21AttachmentPromiseNodeINS_3OwnIN5capnp10ClientHookEDnEEE7destroyEv",
+                "AttachmentPromiseNode::destroy",
+            ),
+            (
+                "_ZNK2kj1_12HeapDisposerINS0_16EagerPromiseNodeINS0_4VoidEEEE11disposeImplEPv",
+                "dispose<EagerPromiseNode>",
+            ),
+            (
+                "_ZZN5capnp18TwoPartyVatNetwork19OutgoingMessageImpl4sendEvENKUlvE_clEv",
+                "OutgoingMessageImpl::send::{lambda}",
+            ),
         ];
         for (mangled, expected) in cases {
             assert_eq!(short(mangled), expected);
