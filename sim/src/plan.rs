@@ -21,6 +21,7 @@
 //!
 //! [limits]
 //! seconds = 3600
+//! stack_bytes = 8388608                                    # optional
 //! steps = 1000000
 //!
 //! [decisions]
@@ -99,6 +100,9 @@ pub struct Limits {
     pub steps: u64,
     /// The greatest virtual time, in seconds.
     pub seconds: u64,
+    /// The stack that the run has, 64 KiB to 1 GiB in whole pages; the largest there is if not
+    /// given. A run that needs more overflows it, and its process dies.
+    pub stack_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -107,6 +111,7 @@ impl Default for Limits {
         Self {
             steps: 1_000_000,
             seconds: 3600,
+            stack_bytes: None,
         }
     }
 }
@@ -393,6 +398,9 @@ impl fmt::Display for Plan {
         write_section(f, "parameters", true)?;
         writeln!(f, "\n[limits]")?;
         writeln!(f, "seconds = {}", self.limits.seconds)?;
+        if let Some(bytes) = self.limits.stack_bytes {
+            writeln!(f, "stack_bytes = {bytes}")?;
+        }
         writeln!(f, "steps = {}", self.limits.steps)?;
         write_section(f, "decisions", false)
     }
@@ -584,6 +592,7 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "steps" => limits.steps = number,
                 "seconds" => limits.seconds = number,
+                "stack_bytes" => limits.stack_bytes = Some(number),
                 other => return Err(PlanError::at(line, format!("unknown limit `{other}`"))),
             }
         }

@@ -16,7 +16,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -29,6 +29,9 @@ use crate::probe;
 
 /// Sizes that are tried in turn: `ulimit -v` or strict overcommit may refuse the first.
 const SIZES: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
+
+/// Stacks of a size of one's own: a panic's hook takes 21 KiB, so that less would be of no use.
+const OWN_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 /// Bytes at the region's end that are cleared by writing, so that their pages stay resident: a
 /// shallow run then costs no page fault. Measured: an ordinary session needs 5 to 12 KiB.
@@ -80,15 +83,33 @@ pub struct Region {
 impl Region {
     /// Maps a region, with a guard below; `None` where measuring is impossible.
     pub fn new() -> Option<Self> {
-        if cfg!(miri) || cfg!(not(target_os = "linux")) || under_memcheck() {
-            return None;
-        }
-        SIZES.into_iter().find_map(Self::map)
+        Self::is_possible().then(|| SIZES.into_iter().find_map(Self::map))?
     }
 
     /// The size of the region, in bytes; the deepest stack that a run survives.
     pub fn size_bytes(&self) -> usize {
         self.size
+    }
+
+    /// Maps one for a stack of so many bytes, or as near to it as there are some; `None` as for
+    /// [`Region::new`], or if there is no room.
+    pub(crate) fn with_stack(bytes: u64) -> Option<Self> {
+        Self::is_possible().then(|| Self::map(Self::size_for(bytes)))?
+    }
+
+    /// Whether it is what [`Region::with_stack`] gives for so many bytes.
+    pub(crate) fn is_for(&self, bytes: u64) -> bool {
+        self.size == Self::size_for(bytes)
+    }
+
+    fn size_for(stack_bytes: u64) -> usize {
+        let bytes = stack_bytes.clamp(*OWN_SIZES.start(), *OWN_SIZES.end());
+        let bytes = (bytes as usize).next_multiple_of(rustix::param::page_size());
+        bytes + GUARD_BYTES + ALTERNATE_BYTES
+    }
+
+    fn is_possible() -> bool {
+        cfg!(target_os = "linux") && !cfg!(miri) && !under_memcheck()
     }
 
     fn map(size: usize) -> Option<Self> {

@@ -13,7 +13,7 @@ use dismantle_sim::{Plan, Seed};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::known::KnownDir;
-use super::{Console, Ended, Exit, Failure, Set, cuts, duration, seeds};
+use super::{Console, Ended, Exit, Failure, Set, Stack, cuts, duration, seeds};
 use crate::campaign::{Campaign, Group, Outcome, Progress, Shrinking, Summary};
 use crate::check::Class;
 use crate::cuts::How;
@@ -57,6 +57,8 @@ pub struct Arguments {
     no_shrink: bool,
     #[command(flatten)]
     set: Set,
+    #[command(flatten)]
+    stack: Stack,
 }
 
 /// Runs the campaign, prints findings and the summary.
@@ -70,6 +72,7 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
     if let Some(path) = &arguments.cuts {
         let mut plan = console.read_plan(path)?;
         console.assign(&mut plan, &arguments.set)?;
+        arguments.stack.apply(&mut plan);
         let arguments = cuts::Arguments {
             jobs,
             out: arguments.out,
@@ -102,7 +105,9 @@ pub fn fuzz(console: &mut Console, arguments: Arguments) -> Ended {
         }
         missing.extend(missing_in(scenario));
         if scenario.missing().is_none() {
-            plans.push((scenario, console.empty_plan(scenario, &arguments.set)?));
+            let mut plan = console.empty_plan(scenario, &arguments.set)?;
+            arguments.stack.apply(&mut plan);
+            plans.push((scenario, plan));
         }
     }
     for what in &missing {

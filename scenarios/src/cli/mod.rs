@@ -88,6 +88,8 @@ enum Command {
         seed: Option<Seed>,
         #[command(flatten)]
         set: Set,
+        #[command(flatten)]
+        stack: Stack,
         /// Print every event
         #[arg(long)]
         trace: bool,
@@ -106,6 +108,8 @@ enum Command {
         /// What carries the bytes: `pipe` is the simulation, `unix` a real socketpair
         #[arg(long, value_name = "pipe|unix", default_value = "pipe", value_parser = over)]
         over: Over,
+        #[command(flatten)]
+        stack: Stack,
         /// Print every event
         #[arg(long)]
         trace: bool,
@@ -189,6 +193,21 @@ struct Set {
     /// Fix a parameter or any decision: `--set calls=1000`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<(String, Value)>,
+}
+
+/// The stack of runs; plans keep it.
+#[derive(Args, Clone, Copy)]
+struct Stack {
+    /// Run on a stack of this size, as of a real thread: a run that needs more overflows it
+    /// [default: 1GiB, or what the plan says]
+    #[arg(long, value_name = "SIZE", value_parser = stack)]
+    stack: Option<u64>,
+}
+
+impl Stack {
+    fn apply(self, plan: &mut Plan) {
+        plan.limits.stack_bytes = self.stack.or(plan.limits.stack_bytes);
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, Value), String> {
@@ -485,12 +504,14 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
             scenario,
             seed,
             set,
+            stack,
             trace,
             out,
             known_dir,
         } => {
             let known = console.known(&known_dir)?;
-            let plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
+            let mut plan = console.empty_plan(console.scenario(&scenario)?, &set)?;
+            stack.apply(&mut plan);
             let order = Order {
                 seed,
                 trace,
@@ -506,12 +527,14 @@ fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: Strin
         Command::Replay {
             plan,
             over,
+            stack,
             trace,
             known_dir,
             explain,
         } => {
             let known = console.known(&known_dir)?;
-            let plan = console.read_plan(&plan)?;
+            let mut plan = console.read_plan(&plan)?;
+            stack.apply(&mut plan);
             let order = Order {
                 trace,
                 over,
@@ -749,6 +772,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     let number: Option<u64> = number.parse().ok();
     let bytes = number.and_then(|number| number.checked_mul(factor));
     bytes.ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+/// Reads the size of a stack that can be had.
+fn stack(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    match (64 << 10..=1 << 30).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err("a stack has 64KiB to 1GiB".to_owned()),
+    }
 }
 
 /// Reads `A..B`, half open, decimal or `0x…`.

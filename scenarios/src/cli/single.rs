@@ -155,9 +155,11 @@ pub fn run(console: &mut Console, order: Order<'_>, known: &Known, wanted: Wante
 }
 
 fn settings(plan: &Plan) -> String {
-    plan.answers()
-        .map(|(name, value)| format!(" --set '{name}={value}'"))
-        .collect()
+    let stack = plan.limits.stack_bytes.iter();
+    let stack = stack.map(|bytes| format!(" --stack {bytes}"));
+    let answers = plan.answers();
+    let answers = answers.map(|(name, value)| format!(" --set '{name}={value}'"));
+    answers.chain(stack).collect()
 }
 
 fn diverged(ran: &mut Ran, again: &Ran) {

@@ -20,10 +20,12 @@ const EVENTS_SHOWN: usize = 8;
 pub(super) fn decisions(old: &Plan, new: &Plan) -> Vec<Decision> {
     let all = |plan: &Plan| {
         let limits = [
-            ("limits.seconds", plan.limits.seconds),
-            ("limits.steps", plan.limits.steps),
+            ("limits.seconds", Some(plan.limits.seconds)),
+            ("limits.stack_bytes", plan.limits.stack_bytes),
+            ("limits.steps", Some(plan.limits.steps)),
         ];
-        let limits = limits.map(|(name, limit)| (name.to_owned(), limit.to_string()));
+        let limits = limits.into_iter();
+        let limits = limits.filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string())));
         let answers = plan
             .answers()
             .map(|(name, value)| (name, value.to_string()));

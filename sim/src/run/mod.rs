@@ -10,7 +10,7 @@ mod sim;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -140,6 +140,8 @@ pub struct Options {
 /// Runs plans one after the other on one measured stack.
 pub struct Runner {
     region: Option<Arc<Region>>,
+    /// That of the last plan with a stack of its own.
+    own: Mutex<Option<Arc<Region>>>,
 }
 
 impl Default for Runner {
@@ -158,7 +160,19 @@ impl Runner {
     pub fn new() -> Self {
         Self {
             region: Region::new().map(Arc::new),
+            own: Mutex::default(),
         }
+    }
+
+    /// The stack for a plan: its own, if it has one.
+    fn region(&self, plan: &Plan) -> Option<Arc<Region>> {
+        let Some(bytes) = plan.limits.stack_bytes else {
+            return self.region.clone();
+        };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = own.clone().filter(|region| region.is_for(bytes));
+        *own = known.or_else(|| Region::with_stack(bytes).map(Arc::new));
+        own.clone()
     }
 
     /// The size of the measured stack in bytes; `None` if stacks are not measured here.
@@ -176,16 +190,18 @@ impl Runner {
         options: &Options,
         body: impl FnOnce(&Sim) -> Result<(), Stopped> + Send,
     ) -> Report {
-        let size = match self.region {
-            Some(_) => THREAD_STACK_BYTES,
-            None => PLAIN_STACK_BYTES,
+        let region = self.region(plan);
+        let size = match (&region, plan.limits.stack_bytes) {
+            (Some(_), _) => THREAD_STACK_BYTES,
+            (None, Some(bytes)) => bytes as usize,
+            (None, None) => PLAIN_STACK_BYTES,
         };
         let account = heap::Account::open(options.list_left.clone(), options.probe.destructions);
         let mut report = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(size);
             let run = || {
                 account.iter().for_each(heap::Account::begin);
-                on_this_thread(self.region.as_ref(), plan, options, body)
+                on_this_thread(region.as_ref(), plan, options, body)
             };
             let handle = thread.spawn_scoped(scope, run);
             let handle = handle.expect("a thread can be started");
