@@ -1,7 +1,5 @@
 #include "loop.h"
 
-#include <cstdlib>
-
 #include <kj/debug.h>
 
 namespace dismantle {
@@ -39,32 +37,6 @@ kj::Exception exception(Fault fault) {
   auto text = kj::str("injected exception of type ", NAMES[static_cast<uint32_t>(fault)]);
   return kj::Exception(type, __FILE__, __LINE__, kj::mv(text));
 }
-
-namespace {
-// The host hears what for; the process still ends, as it would without us.
-[[noreturn]] void terminating() {
-  if (auto pending = std::current_exception()) {
-    try {
-      std::rethrow_exception(pending);
-    } catch (const kj::Exception& exception) {
-      dk_host_terminating(exception.getFile(), exception.getLine(),
-                          exception.getDescription().cStr());
-    } catch (...) {
-      dk_host_terminating("", 0, "an exception that is not kj's");
-    }
-  } else {
-    dk_host_terminating("", 0, "std::terminate");
-  }
-  std::abort();
-}
-
-// Before `main`: what the library makes once in a process belongs to no run.
-[[maybe_unused]] const bool installed = [] {
-  std::set_terminate(terminating);
-  kj::getExceptionCallback();
-  return true;
-}();
-}  // namespace
 
 }  // namespace dismantle
 

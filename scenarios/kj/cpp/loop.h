@@ -46,6 +46,9 @@ class Callback final : public kj::ExceptionCallback {
   void logMessage(kj::LogSeverity severity, const char* file, int line, int contextDepth,
                   kj::String&& text) override;
   StackTraceMode stackTraceMode() override { return StackTraceMode::NONE; }
+  // Keeps where it was raised, for the case that the process ends of it.
+  void onRecoverableException(kj::Exception&& exception) override;
+  void onFatalException(kj::Exception&& exception) override;
 };
 
 // Hands an exception to the host.

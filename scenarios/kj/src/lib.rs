@@ -7,6 +7,7 @@ pub mod bridge;
 
 mod backlog;
 mod mixed;
+mod planted;
 mod program;
 mod responses;
 mod session;
@@ -21,6 +22,12 @@ pub const SCENARIOS: &[&dyn Scenario] = &[
     &mixed::Mixed,
     &responses::Responses,
     &workaround::Workaround,
+    &planted::PlantedThrow,
+    &planted::PlantedTerminate,
+    &planted::PlantedNoexcept,
+    &planted::PlantedLeak,
+    &planted::PlantedPanic,
+    &planted::PlantedQueue,
 ];
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.

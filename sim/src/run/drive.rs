@@ -194,7 +194,7 @@ impl Sim {
     }
 
     /// What code under test in another language has thrown where it must not, out of a destructor
-    /// say: a panic with this place, `capnp-0.9.2/src/kj/async.c++:99`. It ends the run.
+    /// say: a panic with this place, `capnproto-0.9.2/src/kj/async.c++:99`. It ends the run.
     pub fn threw(&self, site: String, message: String) {
         panics::raised_elsewhere(site, message);
         self.stop();

@@ -18,7 +18,7 @@ const TURN: EventKind = EventKind::new("turn");
 /// An exception that the library threw at its caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thrown {
-    /// `capnp-0.9.2/src/capnp/rpc.c++:123`.
+    /// `capnproto-0.9.2/src/capnp/rpc.c++:123`.
     pub site: String,
     /// What it says.
     pub text: String,

@@ -14,7 +14,7 @@ macro_rules! handles {
 }
 
 handles!(
-    Loop, Stream, Vat, Server, Capability, Call, Wait, Fulfiller, Resolver
+    Loop, Stream, Vat, Server, Capability, Call, Wait, Fulfiller, Resolver, Queue
 );
 
 /// `dismantle::Reply`.
@@ -95,4 +95,10 @@ unsafe extern "C" {
     pub(super) fn dk_resolve(it: *mut Resolver, to: *mut Capability, fault: u32);
     pub(super) fn dk_resolve_to_argument(it: *mut Resolver);
     pub(super) fn dk_resolver_delete(it: *mut Resolver);
+
+    pub(super) fn dk_planted_throw(on: *mut Loop);
+    pub(super) fn dk_planted_terminate(on: *mut Loop, within_noexcept: c_int);
+    pub(super) fn dk_planted_leak(on: *mut Loop);
+    pub(super) fn dk_planted_queue_new(on: *mut Loop, messages: u32, chained: c_int) -> *mut Queue;
+    pub(super) fn dk_planted_queue_delete(it: *mut Queue);
 }

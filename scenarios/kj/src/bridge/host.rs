@@ -63,16 +63,21 @@ unsafe fn text(given: *const c_char) -> String {
     given.to_string_lossy().into_owned()
 }
 
-/// A place in the library's sources, the same on every machine: `capnp-0.9.2/src/kj/async.c++:9`.
+/// A place, the same on every machine: `capnproto-0.9.2/src/kj/async.c++:9` in the library, which
+/// cuts its own paths down to `kj/async.c++`, and `scenarios/kj/cpp/vat.c++:9` in the shim.
 fn site(file: &str, line: c_int) -> String {
-    let of_library = ["src/capnp/", "src/kj/", "capnp/", "kj/"];
-    let place = of_library.iter().find_map(|folder| {
-        let at = file.rfind(folder)?;
-        Some(file[at..].trim_start_matches("src/"))
-    });
-    match place {
-        Some(path) => format!("capnp-{RELEASE}/src/{path}:{line}"),
-        None => format!("{file}:{line}"),
+    // Of a header that the shim includes: the build says where, in place of the installed folder.
+    let built = file.strip_prefix("/capnproto-");
+    let file = built
+        .and_then(|file| Some(file.split_once("/src/")?.1))
+        .unwrap_or(file);
+    let file = file.trim_start_matches("src/");
+    if file.starts_with("capnp/") || file.starts_with("kj/") {
+        return format!("capnproto-{RELEASE}/src/{file}:{line}");
+    }
+    match file.starts_with("cpp/") {
+        true => format!("scenarios/kj/{file}:{line}"),
+        false => format!("{file}:{line}"),
     }
 }
 
@@ -230,4 +235,23 @@ unsafe extern "C" fn dk_host_failed(
 unsafe extern "C" fn dk_host_drop_waiter(waiter: *const capability::Waiter) {
     // SAFETY: it was made by `Rc::into_raw`, and the shim gives it up.
     shielded(|| drop(unsafe { Rc::from_raw(waiter) }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_the_same_on_every_machine() {
+        let library = |path: &str| format!("capnproto-{RELEASE}/src/{path}:7");
+        // What `Exception::getFile` and the log give of both releases.
+        assert_eq!(site("capnp/rpc.c++", 7), library("capnp/rpc.c++"));
+        assert_eq!(site("kj/async.c++", 7), library("kj/async.c++"));
+        assert_eq!(site("src/kj/async.c++", 7), library("kj/async.c++"));
+        // What `-ffile-prefix-map` of the build script makes of an installed header.
+        let header = format!("/capnproto-{RELEASE}/src/kj/async-inl.h");
+        assert_eq!(site(&header, 7), library("kj/async-inl.h"));
+        assert_eq!(site("cpp/vat.c++", 7), "scenarios/kj/cpp/vat.c++:7");
+        assert_eq!(site("/elsewhere/kj/x.h", 7), "/elsewhere/kj/x.h:7");
+    }
 }

@@ -19,12 +19,14 @@ mod ffi;
 mod host;
 mod memory;
 mod object;
+mod planted;
 mod stream;
 mod vat;
 
 pub use capability::{Answer, Call, Capability, Failure, Given, Waiting};
 pub use event_loop::{EventLoop, Thrown};
 pub use object::{Fault, Fulfiller, Reply, Resolver, Result, Served, When};
+pub(crate) use planted::{Bug, Queue};
 pub use stream::{Shutdown, Stream};
 pub use vat::{Server, Side, Vat};
 
