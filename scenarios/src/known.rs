@@ -16,7 +16,7 @@ use dismantle_transport::compat::CAPNP_RPC_VERSION;
 use crate::catalogue::BUILT_IN;
 use crate::check::{Blame, Finding};
 use crate::file;
-use crate::scenario::{find, vocabulary};
+use crate::scenario::{Scenario, find, vocabulary};
 
 /// The release of capnp-rpc that the built-in findings are of.
 const UPSTREAM: &str = "0.27.3";
@@ -33,10 +33,12 @@ pub struct Entry {
     is_built_in: bool,
 }
 
-/// All known findings.
-#[derive(Clone, Debug, Default)]
+/// All known findings, and whose fault the others are.
+#[derive(Clone, Default)]
 pub struct Known {
     entries: Vec<Entry>,
+    /// The scenarios of the program, and whether they do nothing that upstream does not allow.
+    program: Option<(&'static [&'static dyn Scenario], bool)>,
 }
 
 impl Entry {
@@ -80,6 +82,17 @@ impl Known {
         let files = FILES.iter().filter(|_| CAPNP_RPC_VERSION == UPSTREAM);
         Self {
             entries: files.map(read).collect(),
+            program: None,
+        }
+    }
+
+    /// The same for the findings of these scenarios. If they are a catalogue, they do nothing that
+    /// upstream does not allow: what they find is its fault.
+    #[must_use]
+    pub fn of(self, scenarios: &'static [&'static dyn Scenario], is_catalogue: bool) -> Self {
+        Self {
+            program: Some((scenarios, is_catalogue)),
+            ..self
         }
     }
 
@@ -142,7 +155,10 @@ impl Known {
 
     /// Says of a finding of `scenario` whether it is known, and whose fault it is.
     pub fn judge(&self, scenario: &str, finding: &mut Finding) {
-        finding.judged.blame = Blame::of(finding, is_catalogue(scenario), is_planted(scenario));
+        let (scenarios, is_trusted) = self.program.unwrap_or((BUILT_IN, false));
+        let is_planted = find(scenarios, scenario).is_some_and(|it| it.planted().is_some());
+        let is_catalogue = is_catalogue(scenario) || is_trusted && !is_planted;
+        finding.judged.blame = Blame::of(finding, is_catalogue, is_planted);
         if let Some(entry) = self.find(scenario, finding) {
             finding.judged.known = true;
             finding.judged.known_as = Some(entry.name.clone());
@@ -160,10 +176,6 @@ fn follows(place: &str) -> bool {
 /// Whether it is a scenario of the catalogue, and none with a bug of its own.
 fn is_catalogue(scenario: &str) -> bool {
     find(BUILT_IN, scenario).is_some_and(|scenario| scenario.planted().is_none())
-}
-
-fn is_planted(scenario: &str) -> bool {
-    find(BUILT_IN, scenario).is_some_and(|scenario| scenario.planted().is_some())
 }
 
 fn complain(path: &Path, what: &dyn std::fmt::Display) -> io::Error {
@@ -187,6 +199,7 @@ mod tests {
         };
         Known {
             entries: signatures.iter().enumerate().map(entry).collect(),
+            program: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod session;
 mod workaround;
 
 use dismantle::Scenario;
+use dismantle::cli::Program;
 
 /// Every scenario, in the order of `list`.
 pub const SCENARIOS: &[&dyn Scenario] = &[
@@ -29,6 +30,16 @@ pub const SCENARIOS: &[&dyn Scenario] = &[
     &planted::PlantedPanic,
     &planted::PlantedQueue,
 ];
+
+/// The command line. What is known, and the goldens, are this release's, and found from the root of
+/// the repository.
+pub const PROGRAM: Program = Program::new(SCENARIOS)
+    .catalogue()
+    .known_in(concat!("scenarios/kj/known/", env!("DISMANTLE_KJ_RELEASE")))
+    .goldens_in(&[concat!(
+        "scenarios/kj/tests/snapshots/",
+        env!("DISMANTLE_KJ_RELEASE")
+    )]);
 
 /// What the scenarios test, as reports say it: `capnproto-1.3.0`.
 fn upstream() -> String {

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static HEAP: dismantle_sim::heap::Counting = dismantle_sim::heap::Counting::new();
 
 fn main() -> ExitCode {
-    dismantle::cli::main(dismantle_kj::SCENARIOS)
+    dismantle_kj::PROGRAM.main()
 }

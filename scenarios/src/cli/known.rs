@@ -1,6 +1,6 @@
 //! Known findings: where they are read from, and `accept`, which adds one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -18,8 +18,9 @@ use crate::shrink::Size;
 #[derive(Args, Clone)]
 pub struct KnownDir {
     /// The folder of your own known findings, beside those that are built in
-    #[arg(long, value_name = "DIR", default_value = "known-findings")]
-    known_dir: PathBuf,
+    /// [default: the program's own, `known-findings` if it names none]
+    #[arg(long, value_name = "DIR")]
+    known_dir: Option<PathBuf>,
 }
 
 /// What `accept` takes.
@@ -54,10 +55,15 @@ struct Line<'a> {
 impl Console {
     /// The findings that are known: built in, and in the user's folder.
     pub(super) fn known(&self, dir: &KnownDir) -> Result<Known, Failure> {
-        let mut known = Known::built_in();
+        let mut known = Known::built_in().of(self.scenarios, self.this.is_catalogue);
         let ours = |name: &str| find(self.scenarios, name).map(vocabulary);
-        known.read(&dir.known_dir, ours)?;
+        known.read(self.known_folder(dir), ours)?;
         Ok(known)
+    }
+
+    fn known_folder<'a>(&self, dir: &'a KnownDir) -> &'a Path {
+        let known_dir = dir.known_dir.as_deref();
+        known_dir.unwrap_or(Path::new(self.this.known))
     }
 }
 
@@ -94,7 +100,7 @@ pub fn accept(console: &mut Console, arguments: Arguments) -> Ended {
     entry.note = arguments.note.or(plan.note);
     entry.documented = arguments.documented.or(plan.documented);
     let name = plain_name(path, arguments.name.as_deref())?;
-    let folder = &arguments.known_dir.known_dir;
+    let folder = console.known_folder(&arguments.known_dir);
     let file = folder.join(format!("{name}.toml"));
     if file.exists() {
         let file = file.display();

@@ -13,6 +13,7 @@ mod fuzz;
 mod grow;
 mod known;
 mod matrix;
+mod program;
 mod shrink;
 mod single;
 mod snapshot;
@@ -34,6 +35,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use self::known::KnownDir;
+pub use self::program::Program;
 use crate::check::Class;
 use crate::growth::{Law, Metric};
 use crate::harness::{Harness, InProcess, Order};
@@ -285,6 +287,7 @@ type Ended = Result<Exit, Failure>;
 
 /// Where a command's words go, and what it may run.
 struct Console {
+    this: Program,
     scenarios: &'static [&'static dyn Scenario],
     /// Standard output, kept apart from what runs print.
     out: File,
@@ -444,10 +447,14 @@ fn can_run(scenario: &dyn Scenario) -> Result<(), Failure> {
 
 /// Runs the command line of a program with these scenarios; call it from `main`.
 pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
+    Program::new(scenarios).main()
+}
+
+fn run(this: Program) -> ExitCode {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_else(|| "dismantle".to_owned());
     if arguments.next().as_deref() == Some(WORKER_ARGUMENT) {
-        return serve_as_worker(scenarios, arguments);
+        return serve_as_worker(this.scenarios, arguments);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -458,7 +465,7 @@ pub fn main(scenarios: &'static [&'static dyn Scenario]) -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    match command(cli, scenarios, program) {
+    match command(cli, this, program) {
         Ok(Exit::Clean) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),
         Ok(Exit::NotDeterministic) => ExitCode::from(3),
@@ -485,9 +492,10 @@ fn serve_as_worker(
     }
 }
 
-fn command(cli: Cli, scenarios: &'static [&'static dyn Scenario], program: String) -> Ended {
+fn command(cli: Cli, this: Program, program: String) -> Ended {
     let mut console = Console {
-        scenarios,
+        this,
+        scenarios: this.scenarios,
         out: own_stdout()?,
         json: cli.json,
         in_process: cli.in_process,

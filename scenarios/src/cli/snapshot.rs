@@ -13,9 +13,6 @@ use super::{Console, Ended, Exit, Failure, plain_name};
 use crate::file;
 use crate::golden::{self, Golden};
 
-/// Where goldens are: here in a workspace like this one's, else where insta has them.
-const FOLDERS: [&str; 2] = ["snapshots/tests/snapshots", "tests/snapshots"];
-
 /// What is to be proposed, and where.
 #[derive(Args)]
 pub struct Arguments {
@@ -23,7 +20,8 @@ pub struct Arguments {
     #[arg(required = true, value_name = "PLAN")]
     plans: Vec<PathBuf>,
     /// The folder of goldens: `snapshots` beside the source of the test that compares them
-    /// [default: snapshots/tests/snapshots if it is there, else tests/snapshots]
+    /// [default: the program's own; if it names none, snapshots/tests/snapshots if it is there, else
+    /// tests/snapshots]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The golden's name; the plan file's if it is not given
@@ -68,10 +66,9 @@ pub fn snapshot(console: &mut Console, arguments: Arguments) -> Ended {
         return Err(Failure::input("--name is for one plan"));
     }
     let folder = arguments.out.clone().unwrap_or_else(|| {
-        let there = FOLDERS
-            .into_iter()
-            .find(|folder| Path::new(folder).is_dir());
-        PathBuf::from(there.unwrap_or(FOLDERS[1]))
+        let folders = console.this.goldens.iter();
+        let there = folders.clone().find(|folder| Path::new(folder).is_dir());
+        PathBuf::from(there.or(folders.last()).copied().unwrap_or_default())
     });
     let mut harness = console.harness();
     let mut proposed = false;
@@ -153,9 +150,12 @@ fn told(line: &Line<'_>, accepted: Option<&str>, pending: &Path) -> String {
     }
 }
 
-/// Copies the plan to where a test finds it, and says where: `plans` beside the folder of goldens.
+/// Copies the plan to where a test finds it, and says where: `plans` beside the folder of goldens,
+/// or beside the `snapshots` that it is in.
 fn keep_plan(path: &Path, folder: &Path, name: &str) -> Result<PathBuf, Failure> {
-    let plans = folder.with_file_name("plans");
+    let mut above = folder.ancestors();
+    let all = above.find(|folder| folder.ends_with("snapshots"));
+    let plans = all.unwrap_or(folder).with_file_name("plans");
     let kept = plans.join(format!("{name}.toml"));
     let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
     match read(&kept)? {
