@@ -27,7 +27,7 @@ fn lines(arguments: &[&str], set: &[(&str, &str)]) -> Vec<Value> {
         .output()
         .expect("it starts");
     let text = String::from_utf8(output.stdout).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines = text.lines().map(serde_json::from_str);
     lines.map(|line| line.expect("a JSON line")).collect()
 }
 
