@@ -39,10 +39,6 @@ class Object final : public capnp::Capability::Server {
       argument = capnp::Capability::Client(kj::heap<Object>(loop, reply.object));
     }
     if (reply.throws) kj::throwFatalException(exception(reply.fault));
-    // Its host is owned from here on, whether or not the call comes so far as to return it.
-    if (reply.result == Result::OBJECT) {
-      argument = capnp::Capability::Client(kj::heap<Object>(loop, reply.object));
-    }
 #if CAPNP_VERSION < 1000000
     if (reply.cancellable) context.allowCancellation();
     return {serve(interfaceId, methodId, context, kj::mv(argument), reply), bool(reply.streams)};

@@ -1,6 +1,5 @@
 //! Do the findings of `kj-program` that are known replay to the same finding, each with the
 //! release that it is of? And does a law that is linear say by which cycle?
-#![expect(clippy::disallowed_methods, reason = "reads the folder of known plans")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
