@@ -22,7 +22,7 @@ fn mixed() -> &'static dyn Scenario {
 }
 
 /// No fault, an orderly end, and nothing of what either library is known to do wrong: a call
-/// that is given up, pipelining, a promise that is passed on or becomes what was given.
+/// that is given up, pipelining, a promise that is passed on, a capability that comes home.
 fn calm() -> Vec<(String, &'static str)> {
     let settings = [
         ("end", "orderly"),
@@ -42,7 +42,7 @@ fn calm() -> Vec<(String, &'static str)> {
         for (what, value) in [
             ("then", "waits"),
             ("keep", "result"),
-            ("argument", "object"),
+            ("argument", "none"),
             ("resolution", "object"),
         ] {
             settings.push((format!("op.{operation}.{what}"), value));
