@@ -1,6 +1,6 @@
 //! The C++ party: objects of Cap'n Proto for C++, and a client that calls through it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use dismantle_sim::{Name, Tracked};
@@ -10,7 +10,7 @@ use super::client::{Caller, Making, Sent, waiting};
 use super::deed::{self, Deed, Id, Resolution, resolution};
 use super::shared::{Arrived, Order, Shared};
 use crate::bridge::{
-    Capability, EventLoop, Fault, Fulfiller, Reply, Resolver, Result, Served, When,
+    Capability, EventLoop, Fault, Fulfiller, Given, Reply, Resolver, Result, Served, When,
 };
 
 /// A server object of the C++ vat.
@@ -20,6 +20,7 @@ struct Object {
     arrived: Arrived,
     /// The call that is just being told what becomes of it.
     current: Cell<Option<(Id, deed::When)>>,
+    kept: Rc<RefCell<Option<Capability>>>,
     #[expect(dead_code, reason = "its drop is the record")]
     tracked: Tracked<()>,
 }
@@ -31,6 +32,7 @@ impl Object {
             on: on.clone(),
             arrived: shared.order.arrivals(name),
             current: Cell::new(None),
+            kept: Rc::default(),
             tracked: shared.sim.track(name, ()),
         }
     }
@@ -52,9 +54,6 @@ impl Served for Object {
         self.arrived.arrive(id.ticket);
         let deed = Deed::of(&self.shared.sim, id, method_id, has_argument);
         self.current.set(Some((id, deed.when)));
-        if deed.method == "keep" {
-            self.shared.keep_for_good();
-        }
         let object = || {
             let name = Name::numbered(self.on.owner(), "object", id.index());
             Result::Object(Box::new(Object::new(&self.shared, &self.on, name)))
@@ -79,6 +78,21 @@ impl Served for Object {
             streams: deed.method == "stream",
             cancellable: deed::is_cancellable(&self.shared.sim, id),
         }
+    }
+
+    fn keep(&self, given: Given) {
+        let (id, _) = self.current.get().expect("within a call");
+        let given = given.named(Name::numbered(self.on.owner(), "kept", id.index()));
+        let before = self.kept.replace(Some(given));
+        drop(before);
+        if !deed::gives_up(&self.shared.sim) {
+            return self.shared.keep_for_good();
+        }
+        let kept = Rc::downgrade(&self.kept);
+        let task = Name::new(self.on.owner(), "kept");
+        self.shared.at(deed::When::Never, task, move || {
+            drop(kept.upgrade().and_then(|kept| kept.take()));
+        });
     }
 
     fn late(&self, fulfiller: Fulfiller) {

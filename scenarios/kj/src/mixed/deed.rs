@@ -85,13 +85,13 @@ pub const TAIL_CALLS: Question = Question::word(
 )
 .about("whether a C++ server relays by a tail call, which capnp-rpc never serves");
 
-/// A parameter: what becomes of what a Rust object keeps.
+/// A parameter: what becomes of what an object keeps.
 pub const KEPT: Question = Question::word(
     "kept",
     &["given-up", "stays"],
     &[share(9, 0, 0), share(1, 1, 1)],
 )
-.about("whether a Rust object gives up in the end what it keeps; a C++ one never does");
+.about("whether an object gives up in the end what it keeps");
 
 const BUGS: [&str; 3] = ["none", "lies", "swaps"];
 
@@ -254,7 +254,7 @@ pub fn makes_tail_calls(sim: &Sim) -> bool {
     sim.ask(&TAIL_CALLS, &[]) == 1
 }
 
-/// Whether Rust objects give up what they keep.
+/// Whether objects give up what they keep.
 pub fn gives_up(sim: &Sim) -> bool {
     sim.ask(&KEPT, &[]) == 0
 }
