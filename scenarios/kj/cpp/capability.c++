@@ -4,8 +4,8 @@
 
 namespace dismantle {
 
-Wait::Wait(Loop& loop, kj::Promise<void>&& waited, void* host) : loop(loop), promise(nullptr) {
-  auto waiter = kj::heap<Waiter>(host);
+Wait::Wait(Loop& loop, kj::Own<Waiter>&& waiter, kj::Promise<void>&& waited)
+    : loop(loop), promise(nullptr) {
   auto& told = *waiter;
   promise = waited.then([&told]() { told.settled(nullptr); },
                         [&told](kj::Exception&& exception) { told.failed(exception); })
@@ -42,7 +42,8 @@ void dk_capability_delete(Capability* capability) noexcept {
 Wait* dk_capability_resolved(Capability* capability, void* waiter) noexcept {
   auto& loop = capability->loop;
   return within<Wait*>(loop, nullptr, [&]() {
-    return new Wait(loop, capability->client.whenResolved(), waiter);
+    auto told = kj::heap<Waiter>(waiter);
+    return new Wait(loop, kj::mv(told), capability->client.whenResolved());
   });
 }
 
@@ -66,19 +67,18 @@ Wait* dk_call_streaming(Capability* capability, uint64_t interface_id, uint16_t 
                         void* waiter) noexcept {
   auto& loop = capability->loop;
   return within<Wait*>(loop, nullptr, [&]() {
+    auto told = kj::heap<Waiter>(waiter);
     auto call = request(capability->client, interface_id, method_id);
     auto hook = capnp::RequestHook::from(kj::mv(call));
-    return new Wait(loop, hook->sendStreaming(), waiter);
+    return new Wait(loop, kj::mv(told), hook->sendStreaming());
   });
 }
 
 // The capability that the call will have returned.
 Capability* dk_call_pipelined(Call* call) noexcept {
-  return within<Capability*>(call->loop, nullptr, [&]() -> Capability* {
-    KJ_IF_MAYBE(pipeline, call->pipeline) {
-      return new Capability{call->loop, capnp::Capability::Client(pipeline->asCap())};
-    }
-    return nullptr;
+  return within<Capability*>(call->loop, nullptr, [&]() {
+    auto& pipeline = KJ_REQUIRE_NONNULL(call->pipeline, "it was given up");
+    return new Capability{call->loop, capnp::Capability::Client(pipeline.asCap())};
   });
 }
 
@@ -90,9 +90,9 @@ void dk_call_drop_pipeline(Call* call) noexcept {
 Wait* dk_call_answer(Call* call, void* waiter) noexcept {
   auto& loop = call->loop;
   return within<Wait*>(loop, nullptr, [&]() -> Wait* {
+    auto told = kj::heap<Waiter>(waiter);
     auto answer = kj::mv(KJ_ASSERT_NONNULL(call->answer));
     call->answer = nullptr;
-    auto told = kj::heap<Waiter>(waiter);
     auto& settled = *told;
     auto kept = kj::heap<kj::Maybe<Response>>();
     auto& response = *kept;

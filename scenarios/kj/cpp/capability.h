@@ -23,15 +23,6 @@ inline auto request(capnp::Capability::Client& client, uint64_t interface_id, ui
 #endif
 }
 
-// Something that is waited for: destroying it ends the wait.
-struct Wait {
-  Wait(Loop& loop, kj::Promise<void>&& promise) : loop(loop), promise(kj::mv(promise)) {}
-  Wait(Loop& loop, kj::Promise<void>&& promise, void* waiter);
-
-  Loop& loop;
-  kj::Promise<void> promise;
-};
-
 // The host's waiter, told once at most and dropped with whatever holds this.
 class Waiter {
  public:
@@ -49,6 +40,16 @@ class Waiter {
 
  private:
   void* host;
+};
+
+// Something that is waited for: destroying it ends the wait.
+struct Wait {
+  Wait(Loop& loop, kj::Promise<void>&& promise) : loop(loop), promise(kj::mv(promise)) {}
+  // Made before the promise, so that the waiter has its owner whatever is thrown.
+  Wait(Loop& loop, kj::Own<Waiter>&& waiter, kj::Promise<void>&& promise);
+
+  Loop& loop;
+  kj::Promise<void> promise;
 };
 
 }  // namespace dismantle

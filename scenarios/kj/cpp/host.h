@@ -21,7 +21,7 @@ constexpr ptrdiff_t LOST = -2;
 constexpr ptrdiff_t BROKEN = -3;
 
 // What a method does with its call.
-enum class When : uint32_t { NOW = 0, LATE = 1, NEVER = 2 };
+enum class When : uint32_t { NOW = 0, LATE = 1 };
 enum class Result : uint32_t {
   EMPTY = 0,     // no capability
   OBJECT = 1,    // a new object, whose host is in the reply
@@ -51,7 +51,7 @@ extern "C" {
 void dk_host_runnable(void* loop);
 
 // Something was thrown at the caller of the shim.
-void dk_host_threw(dismantle::Fault fault, const char* file, int line, const char* text);
+void dk_host_threw(const char* file, int line, const char* text);
 // The library writes to its log.
 void dk_host_log(const char* file, int line, const char* text);
 // The process is about to be terminated, because of this exception if there is a file.

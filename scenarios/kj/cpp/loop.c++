@@ -27,7 +27,7 @@ void Callback::logMessage(kj::LogSeverity, const char* file, int line, int, kj::
 }
 
 void threw(const kj::Exception& exception) {
-  dk_host_threw(fault(exception), exception.getFile(), exception.getLine(),
+  dk_host_threw(exception.getFile(), exception.getLine(),
                 exception.getDescription().cStr());
 }
 

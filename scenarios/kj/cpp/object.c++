@@ -53,8 +53,6 @@ class Object final : public capnp::Capability::Server {
   kj::Promise<void> serve(uint64_t interfaceId, uint16_t methodId, Context context,
                           kj::Maybe<capnp::Capability::Client>&& argument, Reply reply) {
     switch (reply.when) {
-      case When::NEVER:
-        return kj::NEVER_DONE;
       case When::LATE: {
         auto pair = kj::newPromiseAndFulfiller<void>();
         dk_host_late(host, new Fulfiller{loop, kj::mv(pair.fulfiller)});

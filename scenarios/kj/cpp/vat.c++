@@ -50,7 +50,8 @@ Capability* dk_vat_bootstrap(Vat* vat) noexcept {
 // Waits for the peer to disconnect.
 Wait* dk_vat_disconnected(Vat* vat, void* waiter) noexcept {
   return within<Wait*>(vat->loop, nullptr, [&]() {
-    return new Wait(vat->loop, vat->client.onDisconnect(), waiter);
+    auto told = kj::heap<Waiter>(waiter);
+    return new Wait(vat->loop, kj::mv(told), vat->client.onDisconnect());
   });
 }
 
@@ -60,11 +61,6 @@ void dk_vat_shut_write(Vat* vat) noexcept {
 
 void dk_vat_abort_read(Vat* vat) noexcept {
   within(vat->loop, [&]() { vat->stream->abortRead(); });
-}
-
-// Messages that wait for those before them to be written.
-uint64_t dk_vat_queued(Vat* vat) noexcept {
-  return within<uint64_t>(vat->loop, 0, [&]() { return vat->client.getCurrentQueueCount(); });
 }
 
 void dk_vat_delete(Vat* vat) noexcept {
@@ -88,7 +84,8 @@ void dk_server_accept(Server* server, Stream* stream) noexcept {
 // Waits until there is no connection left.
 Wait* dk_server_drained(Server* server, void* waiter) noexcept {
   return within<Wait*>(server->loop, nullptr, [&]() {
-    return new Wait(server->loop, server->server.drain(), waiter);
+    auto told = kj::heap<Waiter>(waiter);
+    return new Wait(server->loop, kj::mv(told), server->server.drain());
   });
 }
 

@@ -41,11 +41,12 @@ fn every_plan_comes_to_what_was_reviewed() {
         .expect("it starts");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
-    let mut failed = Vec::new();
+    let (mut failed, mut seen) = (Vec::new(), BTreeSet::new());
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a JSON line");
         let (name, text) = (&line["name"], &line["text"]);
         let (name, text) = (name.as_str().expect("a name"), text.as_str().expect("text"));
+        seen.insert(name.to_owned());
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(of_package(GOLDENS).join(RELEASE));
         settings.set_prepend_module_to_snapshot(false);
@@ -57,6 +58,7 @@ fn every_plan_comes_to_what_was_reviewed() {
         }
     }
     assert!(failed.is_empty(), "to be reviewed: {failed:?}");
+    assert_eq!(seen, plans);
 }
 
 #[test]

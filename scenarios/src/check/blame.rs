@@ -24,7 +24,15 @@ pub enum Blame {
 const UPSTREAM: [&str; 3] = ["capnp-", "capnproto-", "capnproto/"];
 
 /// Our own packages, as a place in them begins: in their workspace, and from a registry.
-const OWN: [&str; 4] = ["sim/src/", "transport/src/", "scenarios/src/", "dismantle-"];
+const OWN: [&str; 7] = [
+    "sim/src/",
+    "transport/src/",
+    "scenarios/src/",
+    "scenarios/kj/src/bridge/",
+    "kj/src/bridge/",
+    "scenarios/kj/cpp/",
+    "dismantle-",
+];
 
 impl Blame {
     /// By the place, if there is one: that of an abort is its second panic's. Else by the scenario:

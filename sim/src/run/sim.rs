@@ -166,7 +166,11 @@ impl Sim {
         self.0.trace.leave(outer);
         self.0.acting.set(acted);
         self.turn(self.current_task());
-        if stopped { Err(Stopped) } else { result }
+        // What was thrown in another language stops the run, too.
+        match stopped || self.0.stopped.get() {
+            true => Err(Stopped),
+            false => result,
+        }
     }
 
     /// The owner begins its operation `number` (from 1): what other decisions are timed by.

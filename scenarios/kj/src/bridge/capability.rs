@@ -73,7 +73,8 @@ impl Capability {
     pub fn clone_as(&self, name: Name) -> Self {
         let on = self.on();
         // SAFETY: it lives as long as this.
-        let raw = on.0.run(|| unsafe { ffi::dk_capability_clone(self.raw()) });
+        let raw =
+            on.0.make(|| unsafe { ffi::dk_capability_clone(self.raw()) });
         Self::own(on, name, raw)
     }
 
@@ -85,10 +86,11 @@ impl Capability {
         argument: Option<&Self>,
     ) -> Call {
         let on = self.on();
+        argument.into_iter().for_each(|it| it.on().must_be(on));
         let argument = argument.map_or(std::ptr::null_mut(), Self::raw);
         // SAFETY: both live as long as this call.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_call(self.raw(), interface_id, method_id, argument) });
+            on.0.make(|| unsafe { ffi::dk_call(self.raw(), interface_id, method_id, argument) });
         let raw = RawCall {
             raw,
             on: on.clone(),
@@ -134,7 +136,7 @@ impl Call {
     pub fn pipelined(&self, name: Name) -> Capability {
         let on = &self.0.on;
         // SAFETY: it lives as long as this.
-        let raw = on.0.run(|| unsafe { ffi::dk_call_pipelined(self.0.raw) });
+        let raw = on.0.make(|| unsafe { ffi::dk_call_pipelined(self.0.raw) });
         Capability::own(on, name, raw)
     }
 
@@ -217,7 +219,7 @@ impl Waiting {
             waker: RefCell::new(None),
         });
         let given = Rc::into_raw(waiter.clone()).cast_mut().cast();
-        let raw = on.0.run(|| begin(given));
+        let raw = on.0.make(|| begin(given));
         let raw = RawWait {
             raw,
             on: on.clone(),

@@ -53,7 +53,7 @@ impl EventLoop {
             waker: RefCell::new(None),
         });
         // SAFETY: the state outlives the loop, which it deletes when it is dropped.
-        let raw = state.run(|| unsafe { ffi::dk_loop_new(Rc::as_ptr(&state).cast_mut().cast()) });
+        let raw = state.make(|| unsafe { ffi::dk_loop_new(Rc::as_ptr(&state).cast_mut().cast()) });
         state.raw.set(raw);
         let weak = Rc::downgrade(&state);
         sim.spawn(Name::new(owner, "loop"), turn(weak));
@@ -63,6 +63,11 @@ impl EventLoop {
     /// The run that it is part of.
     pub fn sim(&self) -> &Sim {
         &self.0.sim
+    }
+
+    /// What is on one loop keeps no other alive.
+    pub(super) fn must_be(&self, on: &Self) {
+        assert!(Rc::ptr_eq(&self.0, &on.0), "all on one loop");
     }
 
     /// The vat that it belongs to.
@@ -95,8 +100,9 @@ impl State {
         for line in host::take_logged() {
             self.sim.remark(LOG, Name::new(self.owner, "loop"), || line);
         }
+        let thrown = host::take_thrown();
         host::resume_panic();
-        match host::take_thrown() {
+        match thrown {
             Some(thrown) => Err(thrown),
             None => Ok(value),
         }
@@ -109,6 +115,16 @@ impl State {
             self.sim.threw(site, text);
         }
         value
+    }
+
+    /// Calls a function of the shim that makes something. If it throws, that is a finding, and what
+    /// is under way unwinds up to the simulation: there is nothing to go on with.
+    pub(super) fn make<T>(&self, body: impl FnOnce() -> *mut T) -> *mut T {
+        let made = self.run(body);
+        if made.is_null() {
+            std::panic::resume_unwind(Box::new("nothing was made"));
+        }
+        made
     }
 
     /// There is something to do.

@@ -38,8 +38,9 @@ pub(super) const LOST: isize = -2;
 /// Something else is broken.
 pub(super) const BROKEN: isize = -3;
 
-// SAFETY of all: they do not unwind, and take null only where `Option` is said. Handles are made
-// and deleted by the functions that say so, each on the thread that made it.
+// SAFETY of all: they do not unwind, and take null only for a bootstrap capability, an argument and
+// what a promise resolves to. Handles are made and deleted by the functions that say so, each on the
+// thread that made it.
 unsafe extern "C" {
     pub(super) fn dk_loop_new(host: *mut c_void) -> *mut Loop;
     pub(super) fn dk_loop_turn(it: *mut Loop) -> c_int;
@@ -58,7 +59,6 @@ unsafe extern "C" {
     pub(super) fn dk_vat_disconnected(it: *mut Vat, waiter: *mut c_void) -> *mut Wait;
     pub(super) fn dk_vat_shut_write(it: *mut Vat);
     pub(super) fn dk_vat_abort_read(it: *mut Vat);
-    pub(super) fn dk_vat_queued(it: *mut Vat) -> u64;
     pub(super) fn dk_vat_delete(it: *mut Vat);
 
     pub(super) fn dk_server_new(bootstrap: *mut Capability) -> *mut Server;

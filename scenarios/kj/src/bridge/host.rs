@@ -41,11 +41,16 @@ pub(super) fn take_logged() -> Vec<String> {
 
 /// Runs what C++ has called; after a panic it answers with the default.
 fn shielded<T: Default>(body: impl FnOnce() -> T) -> T {
+    shielded_or(T::default, body)
+}
+
+/// The same; after a panic it answers with this.
+fn shielded_or<T>(otherwise: impl FnOnce() -> T, body: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(value) => value,
         Err(payload) => {
             PANIC.set(Some(payload));
-            T::default()
+            otherwise()
         }
     }
 }
@@ -89,12 +94,7 @@ unsafe extern "C" fn dk_host_runnable(state: *const State) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn dk_host_threw(
-    _fault: u32,
-    file: *const c_char,
-    line: c_int,
-    given: *const c_char,
-) {
+unsafe extern "C" fn dk_host_threw(file: *const c_char, line: c_int, given: *const c_char) {
     shielded(|| {
         // SAFETY: C strings of the exception's.
         let (file, text) = unsafe { (text(file), text(given)) };
@@ -123,26 +123,32 @@ unsafe extern "C" fn dk_host_terminating(file: *const c_char, line: c_int, given
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dk_host_read(host: *mut Host, buffer: *mut u8, bytes_max: usize) -> isize {
-    shielded(|| {
-        // SAFETY: the shim's buffer for the time of this call, of so many bytes; they may never
-        // have been written, so they are now.
-        let buffer = unsafe {
-            buffer.write_bytes(0, bytes_max);
-            std::slice::from_raw_parts_mut(buffer, bytes_max)
-        };
-        // SAFETY: the stream's host, which it drops at its end.
-        unsafe { &*host }.read(buffer)
-    })
+    shielded_or(
+        || ffi::BROKEN,
+        || {
+            // SAFETY: the shim's buffer for the time of this call, of so many bytes; they may never
+            // have been written, so they are now.
+            let buffer = unsafe {
+                buffer.write_bytes(0, bytes_max);
+                std::slice::from_raw_parts_mut(buffer, bytes_max)
+            };
+            // SAFETY: the stream's host, which it drops at its end.
+            unsafe { &*host }.read(buffer)
+        },
+    )
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dk_host_write(host: *mut Host, bytes: *const u8, count: usize) -> isize {
-    shielded(|| {
-        // SAFETY: the library's bytes, for the time of this call.
-        let bytes = unsafe { std::slice::from_raw_parts(bytes, count) };
-        // SAFETY: the stream's host, which it drops at its end.
-        unsafe { &*host }.write(bytes)
-    })
+    shielded_or(
+        || ffi::BROKEN,
+        || {
+            // SAFETY: the library's bytes, for the time of this call.
+            let bytes = unsafe { std::slice::from_raw_parts(bytes, count) };
+            // SAFETY: the stream's host, which it drops at its end.
+            unsafe { &*host }.write(bytes)
+        },
+    )
 }
 
 #[unsafe(no_mangle)]

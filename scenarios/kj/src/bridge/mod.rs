@@ -3,8 +3,9 @@
 //! Three things cannot happen here, whoever uses it:
 //!
 //! - A panic cannot reach C++: what C++ calls catches it, and it goes on where Rust called C++.
-//! - An exception cannot reach Rust: the shim catches it. Of a destructor and of a turn of the
-//!   loop it is a finding (a panic, with its place in the library); of anything else it is a value.
+//! - An exception cannot reach Rust: the shim catches it. It is a finding (a panic, with its place
+//!   in the library), of a destructor and of a turn of the loop above all, or a value where a
+//!   function says so.
 //! - A buffer is not used after its operation was cancelled: nobody keeps one. The shim hands it
 //!   over for one call, and a pending operation is the shim's own object, which C++ destroys.
 //!

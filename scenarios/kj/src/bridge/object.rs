@@ -45,8 +45,6 @@ pub enum When {
     Now,
     /// When its [`Fulfiller`] says so.
     Late,
-    /// Never.
-    Never,
 }
 
 /// What a method returns.
@@ -197,7 +195,7 @@ impl Capability {
         let host = Host { on: weak, served }.into_raw().cast();
         // SAFETY: the shim drops the host with the object.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_object_new(on.0.raw.get(), host) });
+            on.0.make(|| unsafe { ffi::dk_object_new(on.0.raw.get(), host) });
         Self::own(on, name, raw)
     }
 
@@ -206,7 +204,7 @@ impl Capability {
         let mut resolver = std::ptr::null_mut();
         // SAFETY: the shim writes the resolver, which nobody else has.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_promise_new(on.0.raw.get(), &raw mut resolver) });
+            on.0.make(|| unsafe { ffi::dk_promise_new(on.0.raw.get(), &raw mut resolver) });
         let resolver = Resolver {
             raw: resolver,
             on: on.clone(),
@@ -247,6 +245,7 @@ pub struct Resolver {
 impl Resolver {
     /// To this capability, or to an exception.
     pub fn resolve(self, to: std::result::Result<&Capability, Fault>) {
+        to.into_iter().for_each(|it| it.on().must_be(&self.on));
         let (to, fault) = match to {
             Ok(to) => (to.raw(), Fault::Failed),
             Err(fault) => (std::ptr::null_mut(), fault),

@@ -43,7 +43,7 @@ impl Queue {
         let raw = on.0.raw.get();
         // SAFETY: the loop lives as long as this.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_planted_queue_new(raw, messages, is_chain.into()) });
+            on.0.make(|| unsafe { ffi::dk_planted_queue_new(raw, messages, is_chain.into()) });
         Self {
             raw,
             on: on.clone(),

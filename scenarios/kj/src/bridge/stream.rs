@@ -77,7 +77,7 @@ impl Stream {
         let host = Box::into_raw(host).cast();
         // SAFETY: the shim drops the host with the stream.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_stream_new(on.0.raw.get(), host) });
+            on.0.make(|| unsafe { ffi::dk_stream_new(on.0.raw.get(), host) });
         io.raw.set(raw);
         let state = Rc::downgrade(&on.0);
         let task = poll_fn(move |context| {
@@ -95,6 +95,10 @@ impl Stream {
             raw,
             on: on.clone(),
         }
+    }
+
+    pub(super) fn must_be_on(&self, on: &EventLoop) {
+        self.on.must_be(on);
     }
 
     /// Gives it to a part of the shim that takes it.

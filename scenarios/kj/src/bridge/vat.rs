@@ -32,7 +32,10 @@ impl Drop for Raw {
 }
 
 impl Vat {
-    /// A vat on `stream`; a server has a bootstrap capability.
+    /// A vat on `stream`, with a bootstrap capability if it serves one; a server does.
+    ///
+    /// # Panics
+    /// If they are not all on the loop `on`, or a server serves nothing.
     pub fn new(
         on: &EventLoop,
         name: Name,
@@ -40,12 +43,18 @@ impl Vat {
         side: Side,
         bootstrap: Option<&Capability>,
     ) -> Self {
+        assert!(
+            side == Side::Client || bootstrap.is_some(),
+            "a server serves"
+        );
+        stream.must_be_on(on);
+        bootstrap.into_iter().for_each(|it| it.on().must_be(on));
         let bootstrap = bootstrap.map_or(std::ptr::null_mut(), Capability::raw);
         let is_server = (side == Side::Server).into();
         let stream = stream.into_raw();
         // SAFETY: the shim takes the stream, and a reference to the capability.
         let raw =
-            on.0.run(|| unsafe { ffi::dk_vat_new(stream, bootstrap, is_server) });
+            on.0.make(|| unsafe { ffi::dk_vat_new(stream, bootstrap, is_server) });
         let raw = Raw {
             raw,
             on: on.clone(),
@@ -57,7 +66,7 @@ impl Vat {
     pub fn bootstrap(&self, name: Name) -> Capability {
         let on = &self.0.on;
         // SAFETY: it lives as long as this.
-        let raw = on.0.run(|| unsafe { ffi::dk_vat_bootstrap(self.0.raw) });
+        let raw = on.0.make(|| unsafe { ffi::dk_vat_bootstrap(self.0.raw) });
         Capability::own(on, name, raw)
     }
 
@@ -103,15 +112,6 @@ impl Vat {
             .0
             .call(|| unsafe { ffi::dk_vat_abort_read(self.0.raw) })
     }
-
-    /// Messages that wait for those before them to be written, as the library counts them.
-    pub fn queued(&self) -> u64 {
-        // SAFETY: it lives as long as this.
-        self.0
-            .on
-            .0
-            .run(|| unsafe { ffi::dk_vat_queued(self.0.raw) })
-    }
 }
 
 /// A `TwoPartyServer`, destroyed with all its connections when it is dropped.
@@ -134,7 +134,7 @@ impl Server {
     pub fn new(name: Name, bootstrap: &Capability) -> Self {
         let on = bootstrap.on();
         // SAFETY: the shim takes a reference to the capability.
-        let raw = on.0.run(|| unsafe { ffi::dk_server_new(bootstrap.raw()) });
+        let raw = on.0.make(|| unsafe { ffi::dk_server_new(bootstrap.raw()) });
         let raw = RawServer {
             raw,
             on: on.clone(),
@@ -143,7 +143,11 @@ impl Server {
     }
 
     /// Accepts a connection.
+    ///
+    /// # Panics
+    /// If it is on another loop.
     pub fn accept(&self, stream: Stream) {
+        stream.must_be_on(&self.0.on);
         let stream = stream.into_raw();
         // SAFETY: the shim takes the stream.
         self.0
