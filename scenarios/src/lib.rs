@@ -54,7 +54,7 @@ pub mod cli;
 pub mod worker;
 
 pub use campaign::{OverUnix, over_unix};
-pub use catalogue::BUILT_IN;
+pub use catalogue::{BUILT_IN, waiting};
 pub use check::{Blame, Class, Finding, Judged, check as findings};
 pub use golden::Golden;
 pub use harness::{

@@ -74,6 +74,6 @@ pub use releases::Releases;
 pub use report::{ByPhase, Held, Report, StackBytes};
 pub use rule::{Rule, Where};
 pub use run::{Limit, Options, Phase, Recorder, Runner, Sim, Stopped, questions, run};
-pub use stack::Region;
+pub use stack::{Region, STACK_SIZES};
 pub use trace::{Digest, Event, EventKind, TRACE_EVENTS_MAX};
 pub use track::{DESTROYED_MAX, Destroyed, Tracked};

@@ -31,7 +31,7 @@ use crate::probe;
 const SIZES: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
 
 /// Stacks of a size of one's own: a panic's hook takes 21 KiB, so that less would be of no use.
-const OWN_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 30;
+pub const STACK_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 /// Bytes at the region's end that are cleared by writing, so that their pages stay resident: a
 /// shallow run then costs no page fault. Measured: an ordinary session needs 5 to 12 KiB.
@@ -103,7 +103,7 @@ impl Region {
     }
 
     fn size_for(stack_bytes: u64) -> usize {
-        let bytes = stack_bytes.clamp(*OWN_SIZES.start(), *OWN_SIZES.end());
+        let bytes = stack_bytes.clamp(*STACK_SIZES.start(), *STACK_SIZES.end());
         let bytes = (bytes as usize).next_multiple_of(rustix::param::page_size());
         bytes + GUARD_BYTES + ALTERNATE_BYTES
     }

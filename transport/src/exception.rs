@@ -139,7 +139,7 @@ pub fn exception(kind: ErrorKind) -> Error {
 }
 
 /// The type that an injected exception says it has, if it is one that the wire knows.
-pub(crate) fn injected_kind(said: &str) -> Option<&str> {
+pub fn injected_kind(said: &str) -> Option<&str> {
     let kind = said.split_once(SAYS)?.1;
     let end = kind.find(|c: char| !c.is_ascii_alphanumeric());
     let kind = &kind[..end.unwrap_or(kind.len())];

@@ -27,7 +27,7 @@ mod raw;
 pub use compat::AnyNetwork;
 pub use ending::Disconnector;
 pub use errors::Errors;
-pub use exception::{Behaviour, Injector, behave, exception, inject};
+pub use exception::{Behaviour, Injector, behave, exception, inject, injected_kind};
 pub use frame::{Frame, Framer, MessageKind};
 pub use order::{Arrivals, CallOrder, Followed, Ticket};
 pub use pipe::{CONNECTIONS_MAX, End, Link, Pipe, Reader, Writer};

@@ -25,6 +25,7 @@ mod planted;
 use crate::scenario::Scenario;
 
 pub(crate) use script::place;
+pub use waiting::waiting;
 
 /// Every built-in scenario, the planted ones last.
 pub const BUILT_IN: &[&dyn Scenario] = &[

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use dismantle_sim::{Plan, PlanError, Seed, Value};
+use dismantle_sim::{Plan, PlanError, STACK_SIZES, Seed, Value};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -785,7 +785,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 /// Reads the size of a stack that can be had.
 fn stack(text: &str) -> Result<u64, String> {
     let bytes = bytes(text)?;
-    match (64 << 10..=1 << 30).contains(&bytes) {
+    match STACK_SIZES.contains(&bytes) {
         true => Ok(bytes),
         false => Err("a stack has 64KiB to 1GiB".to_owned()),
     }

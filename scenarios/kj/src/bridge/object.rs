@@ -23,7 +23,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 4] = [
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 4] = [
         Self::Failed,
         Self::Overloaded,
         Self::Disconnected,

@@ -1,10 +1,9 @@
 //! The client's owner: makes calls through either library, and holds what they come to.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::rc::Rc;
 
-use dismantle_sim::{JoinHandle, Name, Question, Sim, Stopped, share};
+use dismantle_sim::{JoinHandle, Name, Question, Stopped, share};
 use dismantle_transport::Link;
 use futures::future::LocalBoxFuture;
 
@@ -115,27 +114,6 @@ pub trait Caller {
 
     /// Makes a call.
     fn call(&self, making: Making<'_, Self::Cap>) -> Sent<Self::Cap>;
-}
-
-/// Waits for `future`; while it is pending, its task is said to wait for `what` `on`.
-pub fn waiting<F: Future>(
-    sim: &Sim,
-    what: &'static str,
-    on: Name,
-    future: F,
-) -> impl Future<Output = F::Output> + use<F> {
-    let sim = sim.clone();
-    async move {
-        let mut future = std::pin::pin!(future);
-        poll_fn(|context| {
-            let polled = future.as_mut().poll(context);
-            if polled.is_pending() {
-                sim.waits_for(what, on);
-            }
-            polled
-        })
-        .await
-    }
 }
 
 /// What came of one operation.

@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use dismantle::waiting;
 use dismantle_sim::{Name, Tracked};
 use futures::FutureExt;
 
-use super::client::{Caller, Making, Sent, waiting};
+use super::client::{Caller, Making, Sent};
 use super::deed::{self, Deed, Id, Resolution, resolution};
 use super::shared::{Arrived, Order, Shared};
 use crate::bridge::{

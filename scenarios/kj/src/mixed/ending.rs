@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use dismantle::waiting;
 use dismantle_sim::{JoinHandle, Name, Question, Sim, Stopped, share};
 use dismantle_transport::{Disconnector, Link, Vat, nothing_left};
 use futures::FutureExt;
 
-use super::client::{Caller, Owner, UNTIL_REST, waiting};
+use super::client::{Caller, Owner, UNTIL_REST};
 use super::shared::Shared;
 use crate::bridge;
 

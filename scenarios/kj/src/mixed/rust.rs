@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use capnp::capability::{Client, Promise};
 use capnp::{Error, ErrorKind};
+use dismantle::waiting;
 use dismantle_sim::{Name, Tracked};
 use dismantle_transport::compat::{self, AnyParams, AnyResults, Serve, Untyped};
 use dismantle_transport::exception;
 use futures::FutureExt;
 use futures::channel::oneshot;
 
-use super::client::{Caller, Making, Sent, waiting};
+use super::client::{Caller, Making, Sent};
 use super::deed::{Deed, Id, METHODS, Resolution, When, gives_up, has_bug, resolution};
 use super::shared::{Arrived, Order, Shared, error_kind};
 use crate::bridge::Fault;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use capnp::Error;
 use dismantle_sim::{Name, Sim};
 use dismantle_transport::compat;
-use dismantle_transport::{Arrivals, CallOrder, Errors, Ticket};
+use dismantle_transport::{Arrivals, CallOrder, Errors, Ticket, injected_kind};
 
 use super::deed::When;
 use crate::bridge::{Failure, Fault};
@@ -82,7 +82,7 @@ impl Shared {
     pub fn failed(&self, call: Name, error: &Error, fails: bool) {
         self.errors.failed(call, error);
         let text = compat::text(error);
-        if injected(text).is_none() && !fails {
+        if injected_kind(text).is_none() && !fails {
             self.not_injected(call, &format!("{:?}", error.kind), text);
         }
     }
@@ -91,7 +91,7 @@ impl Shared {
     pub fn failed_in_kj(&self, call: Name, failure: &Failure, fails: bool) {
         let Failure { fault, text } = failure;
         let is = format!("{fault:?}");
-        match injected(text) {
+        match injected_kind(text) {
             None if fails => {}
             None => self.not_injected(call, &is, text),
             Some(was) if was == is => {}
@@ -120,13 +120,6 @@ impl Shared {
     fn wrong(&self, call: Name, rule: String, detail: String) {
         self.sim.breach("wrong-error", rule, call, detail);
     }
-}
-
-/// The type that an injected exception says it has.
-fn injected(text: &str) -> Option<&str> {
-    let said = text.split_once("injected exception of type ")?.1;
-    let end = said.find(|c: char| !c.is_ascii_alphabetic());
-    Some(&said[..end.unwrap_or(said.len())])
 }
 
 /// The `ErrorKind` of a fault.

@@ -29,12 +29,6 @@ const OUTCOMES: [&str; 7] = [
     "never",
     "late",
 ];
-const FAULTS: [Fault; 4] = [
-    Fault::Failed,
-    Fault::Overloaded,
-    Fault::Disconnected,
-    Fault::Unimplemented,
-];
 
 /// Decisions about one call, by its operation; asked where the call is served.
 pub static QUESTIONS: [Question; 5] = [
@@ -193,7 +187,7 @@ impl Served for Object {
         objects.sim.event(SERVED, name, numbers);
         let outcome = objects.ask(0, call) as usize;
         let fails = outcome.checked_sub(1);
-        let fails = fails.and_then(|place| FAULTS.get(place).copied());
+        let fails = fails.and_then(|place| Fault::ALL.get(place).copied());
         let promises = method == "promise" && fails.is_none();
         let when = match OUTCOMES[outcome] {
             // The promise that it returns is, then.

@@ -1,10 +1,9 @@
 //! A program under way: both owners, and what they hold.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 
+use dismantle::waiting;
 use dismantle_sim::{JoinHandle, Name, Sim, Stopped};
 use dismantle_transport::Link;
 
@@ -456,17 +455,4 @@ fn said<T>(sim: &Sim, name: Name, outcome: &Result<T, Failure>) {
             sim.event_saying(FAILED, name, numbers, || failure.text.clone());
         }
     }
-}
-
-/// Runs `future`; while it is pending, its task is said to wait for `what` `on`.
-async fn waiting<F: Future>(sim: &Sim, what: &'static str, on: Name, future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        let polled = future.as_mut().poll(context);
-        if polled.is_pending() {
-            sim.waits_for(what, on);
-        }
-        polled
-    })
-    .await
 }
